@@ -1,0 +1,76 @@
+"""The configuration: one frozen, strict schema, read from YAML.
+
+Unknown keys are errors, units are in the key names, and every number has bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DecodeConfig(Section):
+    """How sources are opened and decoded."""
+
+    threads: int = Field(1, ge=1, le=64)
+    """Decoder threads per source. Slice threading live, frame threading for recordings."""
+    hwaccel: Literal["none", "cuda"] = "none"
+    allow_codecs: tuple[str, ...] = ()
+    """Codecs accepted beside the default list, by FFmpeg's decoder name."""
+    video: bool = True
+    audio: bool = True
+    max_pixels: int = Field(4096 * 2304, ge=64 * 64, le=16384 * 16384)
+    open_timeout_s: float = Field(10.0, gt=0, le=300)
+    read_timeout_s: float = Field(10.0, gt=0, le=300)
+
+
+class TickConfig(Section):
+    """How two tracks become ticks. The hop belongs to the model."""
+
+    max_wait_ms: int | None = Field(None, ge=0, le=10_000)
+    """Live: how long the slower track is waited for; unset: max(40, 1.5 x its packet duration)."""
+    max_gap_ms: int = Field(2000, ge=100, le=3_600_000)
+    """A larger jump of media time begins a new session."""
+    hold_max_ms: int = Field(1000, ge=0, le=60_000)
+    """How long the last picture stands in for a new one."""
+
+
+class ModelConfig(Section):
+    path: str | None = None
+    """A model file; unset: the default model inside the package."""
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """Refuse a model file with another sha256 before it is loaded."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    threads: int = Field(1, ge=1, le=256)
+
+
+class HeadConfig(Section):
+    """How one head's probabilities become labels and events."""
+
+    smoothing_s: float = Field(1.0, ge=0, le=600)
+    """Time constant of the exponential mean over probabilities; 0 is none."""
+    threshold: Fraction01 | None = None
+    """Softmax: below it the label is `unknown`; sigmoid: labels above it are said. Unset: the model's own."""
+    enter: Fraction01 = 0.6
+    """An event may begin when its smoothed score reaches this."""
+    leave: Fraction01 = 0.4
+    """An event ends when its smoothed score falls below this."""
+    min_dwell_s: float = Field(0.5, ge=0, le=600)
+    """An event begins only when the score has stayed at `enter` for this long."""
+
+
+class LabelConfig(HeadConfig):
+    heads: dict[str, HeadConfig] = Field(default_factory=dict)
+    """Settings of one head by its name, in place of those above."""
+    raw: bool = False
+    """Add the unsmoothed probabilities to each label."""
+
+    def head(self, name: str) -> HeadConfig:
+        return self.heads.get(name, self)
