@@ -1,15 +1,15 @@
 """One tree of errors. Each message says the rule, what came, where, and what to do.
 
-    StreamfuseError           exit 1
-    |- ConfigError            exit 2   usage and configuration
-    |- ModelError             exit 3   a model file that is refused
-    |- SourceError                     the source cannot be used
-    |  |- SourceRefused                and never will: wrong address, scheme, password, codec
-    |  `- SourceLost                   but may come back: timeout, reset, end of a live stream
-    |- OutputError                     a result cannot be written
-    |- BackendError                    a device was asked for and is not there
-    |- WireError                       a message from outside breaks the schema
-    `- StageError                      a stage was used against its contract (a caller's bug)
+StreamfuseError           exit 1
+|- ConfigError            exit 2   usage and configuration
+|- ModelError             exit 3   a model file that is refused
+|- SourceError                     the source cannot be used
+|  |- SourceRefused                and never will: wrong address, scheme, password, codec
+|  `- SourceLost                   but may come back: timeout, reset, end of a live stream
+|- OutputError                     a result cannot be written
+|- BackendError                    a device was asked for and is not there
+|- WireError                       a message from outside breaks the schema
+`- StageError                      a stage was used against its contract (a caller's bug)
 """
 
 from __future__ import annotations
