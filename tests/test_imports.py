@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # In the order in which data flows; a room may import itself and what stands before it.
-ROOMS = (
-    "types errors clock stage trace config media ticks kernels faces model analysis labels pipeline sinks "
-    "checkpoint wire supervise training profiling services cli"
-).split()
+ROOMS = """
+    types errors clock stage trace config media ticks kernels faces model analysis labels pipeline sinks
+    checkpoint wire supervise training profiling services cli
+""".split()  # noqa: SIM905, one word a room
 
 SOLE_IMPORTERS: dict[str, tuple[str, ...]] = {
     "av": ("streamfuse/media/", "streamfuse/sinks/overlay.py"),
@@ -36,7 +36,7 @@ def sources() -> list[Path]:
 
 
 def imports(file: Path) -> Iterator[tuple[int, str]]:
-    """Every imported module of a file with its line; `from a import b` gives a.b too, as b may be a module."""
+    """Every imported module with its line; `from a import b` gives a.b, as b may be a module."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
