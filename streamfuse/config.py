@@ -13,7 +13,7 @@ Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class DecodeConfig(Section):
@@ -74,3 +74,30 @@ class LabelConfig(HeadConfig):
 
     def head(self, name: str) -> HeadConfig:
         return self.heads.get(name, self)
+
+
+class OutputConfig(Section):
+    """Which files are written for each recording."""
+
+    labels: bool = True
+    """One line of JSON per tick: <stem>.labels.jsonl."""
+    events: bool = True
+    """One line of JSON per beginning and end of a label: <stem>.events.jsonl."""
+    vtt: bool = True
+    """Subtitles for a player: <stem>.vtt."""
+    csv: bool = False
+    """One row per tick: <stem>.csv."""
+    html: bool = False
+    """A timeline in one self-contained page: <stem>.html."""
+    overlay: bool = False
+    """The recording with the labels burnt in: <stem>.overlay.mp4."""
+
+
+class AppConfig(Section):
+    """The whole configuration file. A verb reads the sections it needs; all are checked."""
+
+    decode: DecodeConfig = Field(default_factory=DecodeConfig)
+    ticks: TickConfig = Field(default_factory=TickConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    labels: LabelConfig = Field(default_factory=LabelConfig)
+    outputs: OutputConfig = Field(default_factory=OutputConfig)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # In the order in which data flows; a room may import itself and what stands before it.
 ROOMS = """
-    types errors clock stage trace config media ticks kernels faces model analysis labels pipeline sinks
+    types errors clock stage prefetch trace config settings media ticks kernels faces model analysis labels pipeline sinks
     checkpoint wire supervise training profiling services cli
 """.split()  # noqa: SIM905, one word a room
 
