@@ -1,7 +1,8 @@
 """When a process is kept, killed, started again or given up: decisions only, time comes as an argument.
 
-Health is progress, not liveness: a stopped process (SIGSTOP) and one that hangs in a busy loop are both alive.
-A process reports a counter that grows with its work; one whose counter stands still past its deadline is dead.
+Health is progress, not liveness: a stopped process (SIGSTOP) and one that hangs in a busy loop are both
+alive. A process reports a counter that grows with its work; one whose counter stands still past its
+deadline is dead.
 
     waiting --START--> starting --progress--> running --exit or KILL--> waiting ... --> finished | given up
 """
