@@ -171,11 +171,10 @@ class _Piece(NamedTuple):
 class AudioTrack:
     """Samples by absolute index, in pieces that grow and never overlap; what lies between is silence."""
 
-    def __init__(self, zero_ns: int, hop_samples: int, context_samples: int, counters: Counter[str]) -> None:
+    def __init__(self, scope: Scope, counters: Counter[str]) -> None:
         self.mark = Watermark()
-        self._zero_ns = zero_ns
-        self._hop_samples, self._context_samples = hop_samples, context_samples
-        self._counters = counters
+        self._scope, self._counters = scope, counters
+        self._hop_samples = samples_of_hop(scope.hop_ns)
         self._pieces: deque[_Piece] = deque()
         self._next: int | None = None
         self._follows_ns: int | None = None
