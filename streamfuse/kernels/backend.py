@@ -1,0 +1,100 @@
+"""Which device the kernels run on, and how their CPU twins are compiled."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+import numba
+
+from streamfuse.errors import BackendError
+
+F = TypeVar("F", bound=Callable[..., Any])
+_DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+_INSTALL = "pip install 'streamfuse[cuda]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where kernels and model run; as text "cpu" or "cuda:0"."""
+
+    kind: Literal["cpu", "cuda"]
+    index: int = 0
+
+    def __str__(self) -> str:
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+
+
+CPU = Device("cpu")
+
+
+def cpu_jit(**options: Any) -> Callable[[F], F]:
+    """numba.njit without the GIL, compiled once and kept on disk.
+
+    The code is kept beside the source file, else in the user's cache; where neither can be written
+    (a read-only container), it is compiled anew in each process instead of failing at import.
+    """
+
+    def decorate(function: F) -> F:
+        try:
+            return numba.njit(cache=True, nogil=True, **options)(function)
+        except RuntimeError:  # numba: "cannot cache function: no locator available"
+            return numba.njit(nogil=True, **options)(function)
+
+    return decorate
+
+
+@cache
+def cuda_missing() -> str | None:
+    """Return what keeps CUDA kernels from running here and what to do about it; None if nothing.
+
+    Asking initialises the driver: a process that forks or only supervises must not ask.
+    """
+    if importlib.util.find_spec("numba_cuda") is None:
+        return f"the numba-cuda package is not installed; {_INSTALL}"
+    try:
+        from numba import cuda
+
+        available = cuda.is_available()
+    except Exception as error:  # noqa: BLE001  a broken driver raises many kinds; each is an answer
+        return f"CUDA does not start: {_one_line(error)}; see `nvidia-smi`"
+    if available:
+        return None
+    return f"no usable CUDA driver or GPU: {_one_line(cuda.cuda_error())}; see `nvidia-smi`"
+
+
+def choose_device(text: str) -> Device:
+    """Return the device for "auto", "cpu", "cuda" or "cuda:N".
+
+    auto    CUDA where it works, else the CPU; the caller says which
+    raises  BackendError: an unknown name, or CUDA asked for by name and not usable
+    """
+    match = _DEVICE.fullmatch(text)
+    if match is None:
+        raise BackendError("device must be auto, cpu, cuda or cuda:N", got=repr(text))
+    if text == "cpu":
+        return CPU
+    missing = cuda_missing()
+    if missing is not None:
+        if text == "auto":
+            return CPU
+        raise BackendError(f"device {text} is not usable", where="kernels", hint=missing)
+    index, count = int(match[1] or 0), _gpu_count()
+    if index >= count:
+        raise BackendError(f"GPU index must be below {count}", got=index, where=f"device {text}")
+    return Device("cuda", index)
+
+
+def _gpu_count() -> int:
+    from numba import cuda
+
+    return len(cuda.gpus)
+
+
+def _one_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else "no reason given"
