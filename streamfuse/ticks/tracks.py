@@ -19,7 +19,7 @@ PACE_ITEMS = 15
 """A track's packet duration is the median of this many: one long frame of a variable rate is no trend."""
 
 DUR_MAX_NS = 30 * NS
-"""No frame is believed to last longer, and a live one not longer than twice the measured pace: ticks would
+"""No frame is believed to last longer, and a live one not longer than the measured pace: ticks would
 run ahead of the pictures that belong in them."""
 
 JITTER_SAMPLES = 10 * MS // SAMPLE_NS
@@ -141,8 +141,9 @@ class VideoTrack:
         self._newest_ns = pts_ns
         believed_ns = DUR_MAX_NS
         if self._scope.live and len(self.mark.pace) >= PACE_ITEMS // 3:
-            believed_ns = 2 * self.mark.packet_ns
-        self.mark.end_ns = pts_ns + min(max(dur_ns, 0), believed_ns)
+            believed_ns = self.mark.packet_ns
+            dur_ns = dur_ns if dur_ns > 0 else self.mark.packet_ns
+        self.mark.end_ns = pts_ns + min(max(dur_ns, 1), believed_ns)
         self.mark.sure_ns = pts_ns
 
     def take(self, index: int) -> PictureTake:
