@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfuse.ticks.assemble import PATIENCE_TICKS, Assembler
-from streamfuse.types import MS, NS, SAMPLE_NS, MediaItem, Tick, TrackEnd
+from streamfuse.types import MS, NS, SAMPLE_NS, MediaItem, Tick
 from tests.ticks.media import (
     CONTEXT,
     HOP,
@@ -66,22 +66,21 @@ def test_slower_track_is_waited_for_40_ms_and_not_longer() -> None:
     assert made.counters["partial"] == 1
 
 
-@pytest.mark.parametrize(("samples", "wait_ms"), [(160, 40), (1024, 96), (2048, 192), (16_000, 1000)])
-def test_wait_follows_the_measured_packets_of_the_slower_track(samples: int, wait_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("samples", "frame_ms", "wait_ms"),
+    [(160, 20, 40), (160, 83, 124.5), (1024, 40, 96), (2048, 40, 192), (160, 2000, 1000)],
+)
+def test_wait_follows_the_measured_packets_of_the_slower_track(
+    samples: int, frame_ms: int, wait_ms: float
+) -> None:
     made, camera = live(), Camera()
-    first = 0
-    while first < 5 * HOP:
-        made.push(chunk(first, samples), T0)
-        made.push(camera.frame(first, first * SAMPLE_NS, samples * SAMPLE_NS if samples < HOP else MS), T0)
-        first += samples
-    made.push(TrackEnd("audio"), T0)
-    made = live()
-    made.push(chunk(0, samples), T0)
-    made.push(chunk(samples, samples), T0)
-    while made.deadline_ns is None:
-        made.push(chunk(2 * samples, HOP), T0)
-    wait_ns = made.deadline_ns - T0
-    assert wait_ns == wait_ms * MS
+    for i in range(9):
+        made.push(chunk(i * samples, samples), T0)
+        made.push(camera.frame(i, i * frame_ms * MS, frame_ms * MS), T0)
+    made.poll(T0 + NS)
+    made.push(chunk(9 * samples, samples), T0 + NS)
+    made.push(camera.frame(9, 20 * NS, HOP_NS), T0 + 2 * NS)
+    assert made.deadline_ns == T0 + 2 * NS + wait_ms * MS
 
 
 def test_wait_that_is_configured_is_taken() -> None:
