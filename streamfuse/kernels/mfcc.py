@@ -31,9 +31,11 @@ def mfcc_reference(samples: npt.NDArray[Any], spec: MfccSpec) -> npt.NDArray[np.
 
     padded = np.concatenate([np.zeros(spec.context_samples), np.asarray(samples, np.float64)])
     count = len(samples) // spec.hop_length
-    frames = np.stack(
-        [padded[i * spec.hop_length : i * spec.hop_length + spec.n_fft] for i in range(count)]
-    ) if count else np.zeros((0, spec.n_fft))
+    frames = (
+        np.stack([padded[i * spec.hop_length : i * spec.hop_length + spec.n_fft] for i in range(count)])
+        if count
+        else np.zeros((0, spec.n_fft))
+    )
     power = np.abs(np.fft.rfft(frames * hann_in_frame(spec))) ** 2
     mel = power @ mel_matrix(spec).T
     mel = np.where(np.isfinite(mel) & (mel > spec.log_floor), mel, spec.log_floor)
