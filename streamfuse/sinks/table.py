@@ -1,0 +1,144 @@
+"""The live table in the terminal: one row per source, made from a record, with no clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from streamfuse.types import HeadLabel, Label
+
+State = Literal["connecting", "running", "reconnecting", "stalled", "failed", "ended"]
+
+STYLES: dict[State, str] = {
+    "connecting": "yellow",
+    "running": "green",
+    "reconnecting": "yellow",
+    "stalled": "red",
+    "failed": "bold red",
+    "ended": "dim",
+}
+BAR = 8
+"""Cells of a score bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source as the table shows it; numbers are since the source started.
+
+    label       its last label, or None before the first
+    age_p50_ns  median age of recent labels (edge to publish), or None
+    fps         ticks analysed a second, over the last seconds
+    trouble     why it is not running, in a few words, safe to show
+    """
+
+    source: str
+    state: State
+    label: Label | None = None
+    age_p50_ns: int | None = None
+    fps: float | None = None
+    dropped: int = 0
+    reconnects: int = 0
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoardStatus:
+    """The table's caption: how long it has run, on which device, which model."""
+
+    elapsed_ns: int = 0
+    device: str = ""
+    model: str = ""
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def status_board(sources: Sequence[SourceStatus], board: BoardStatus | None = None) -> Group:
+    """The whole picture for rich.live.Live: the table, then one line per source in trouble."""
+    table = status_table(sources)
+    if board is not None:
+        table.caption = _caption(board)
+        table.caption_justify = "left"
+    troubles = [
+        Text.assemble((f"{status.source}: ", "bold"), (plain(status.trouble), "red"))
+        for status in sources
+        if status.trouble
+    ]
+    notes = [Text(plain(note), "yellow") for note in (board.notes if board else ())]
+    return Group(table, *troubles, *notes)
+
+
+def status_table(sources: Sequence[SourceStatus]) -> Table:
+    """One row per source; the columns of heads are those that any label so far has."""
+    heads = list(dict.fromkeys(name for status in sources if status.label for name in status.label.heads))
+    heads = heads or ["scene", "emotion"]
+    table = Table(expand=False, header_style="bold", pad_edge=False, border_style="dim")
+    table.add_column("source", no_wrap=True, max_width=24)
+    table.add_column("state", no_wrap=True)
+    for head in heads:
+        table.add_column(plain(head), no_wrap=True, min_width=12, overflow="ellipsis")
+    for name in ("age p50", "fps", "drops", "reconn"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for status in sources:
+        table.add_row(*_row(status, heads))
+    return table
+
+
+def _row(status: SourceStatus, heads: Sequence[str]) -> list[Text]:
+    said = status.label.heads if status.label else {}
+    live = status.state == "running"
+    age = "–" if status.age_p50_ns is None else f"{status.age_p50_ns / 1e6:.0f} ms"
+    return [
+        Text(plain(status.source), "bold"),
+        _state(status),
+        *(_head(said.get(head), dim=not live) for head in heads),
+        Text(age),
+        Text("–" if status.fps is None else f"{status.fps:.1f}"),
+        Text(f"{status.dropped:,}", "yellow" if status.dropped else ""),
+        Text(f"{status.reconnects:,}", "yellow" if status.reconnects else ""),
+    ]
+
+
+def _state(status: SourceStatus) -> Text:
+    text = Text(f"● {status.state}", STYLES[status.state])
+    label = status.label
+    if status.state == "running" and label is not None:
+        missing = [name for name, presence in label.modalities.items() if presence == "missing"]
+        # A face that is not there is an everyday thing; a dead track is not.
+        missing = [name for name in missing if name in ("video", "audio")]
+        if missing:
+            text.append(f" no {', '.join(missing)}", "yellow")
+    return text
+
+
+def _head(said: HeadLabel | None, *, dim: bool) -> Text:
+    if said is None:
+        return Text("–", "dim")
+    style = "dim" if dim else ""
+    if said.labels is not None:
+        words = ", ".join(f"{plain(label)} {score:.2f}" for label, score in said.labels[:3])
+        return Text(words or "–", style if words else "dim")
+    score = said.score or 0.0
+    full = round(min(1.0, max(0.0, score)) * BAR)
+    weak = dim or said.label in ("unknown", "none")
+    return Text.assemble(
+        (f"{plain(said.label or '–'):<10} ", "dim" if weak else "bold"),
+        ("━" * full, "dim" if weak else "cyan"),
+        ("━" * (BAR - full), "bright_black"),
+        (f" {score:.2f}", "dim" if weak else ""),
+    )
+
+
+def _caption(board: BoardStatus) -> Text:
+    seconds = board.elapsed_ns // 1_000_000_000
+    clock = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return Text(" · ".join(filter(None, (clock, plain(board.device), plain(board.model)))), "dim")
+
+
+def plain(text: str | None) -> str:
+    """Names and messages come from outside: no control character of theirs may reach the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text or "")
