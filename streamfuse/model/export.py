@@ -1,0 +1,62 @@
+"""A trained network -> a model file."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import nn
+
+from streamfuse.errors import ModelError, OutputError
+from streamfuse.model import torchscript
+from streamfuse.model.network import Network, Stepper
+from streamfuse.model.spec import SPEC_FILE, ModelSpec
+from streamfuse.model.video import RECEPTIVE_FIELD
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Identity of the weights, whatever the file is named or how it was frozen.
+
+    Over the parameters and buffers by name: name, dtype, shape, then the bytes.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def export_model(network: Network, spec: ModelSpec, path: str | os.PathLike[str]) -> ModelSpec:
+    """Script, freeze and write the network with its description; the file appears whole or not at all.
+
+    spec     of network_spec(), with what training adds: temperatures, thresholds, data, quality
+    returns  the spec as written: state, warm_ticks and weights_sha256 are filled in here
+    """
+    if any(not torch.isfinite(tensor).all() for tensor in network.state_dict().values()):
+        raise ModelError("weights must be finite", got="NaN or infinity", where=f"model {spec.name}")
+    # The caller may go on training; the copy is what is frozen.
+    network = copy.deepcopy(network).cpu().float().eval()
+    spec = msgspec.structs.replace(
+        spec,
+        state=tuple(network.state_spec()),
+        warm_ticks=RECEPTIVE_FIELD - 1,
+        weights_sha256=weights_sha256(network),
+    )
+    program = torchscript.freeze(Stepper(network), keep=("init_state",))
+    write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), path)
+    return spec
+
+
+def write_model(data: bytes, path: str | os.PathLike[str]) -> None:
+    """Write a model file beside its name, then rename it."""
+    target = Path(path)
+    part = target.with_name(target.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(target)
+    except OSError as error:
+        raise OutputError("a model file must be writable", got=error.strerror, where=target) from error
