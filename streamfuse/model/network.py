@@ -63,7 +63,7 @@ def network_spec(
         name=name or f"streamfuse-{preset}",
         heads=heads,
         views=views,
-        video=VideoSpec(frame=picture),
+        video=VideoSpec(picture=picture),
         audio=audio or MfccSpec(),
         network=NetworkSpec(preset=preset, fusion=fusion, memory_ticks=memory_ticks),
         warm_ticks=RECEPTIVE_FIELD - 1,
@@ -84,7 +84,7 @@ class Network(nn.Module):
         ours = spec.network
         if ours is None or ours.preset not in PRESETS:
             raise ModelError("a network needs a known preset", got=spec.preset, where=f"model {spec.name}")
-        picture = spec.video.frame
+        picture = spec.video.picture
         self.size = picture.size
         self.views = list(spec.views)
         self.max_gap = spec.max_gap_ticks
@@ -100,7 +100,7 @@ class Network(nn.Module):
         state = self.state_spec()
         self.shapes = [list(one.shape) for one in state]
         self.batch_dims = [one.batch_dim for one in state]
-        self.video_states = len(self.videos[0].state_shapes(self.size))
+        self.video_states = len(branches[0].state_shapes(self.size))
 
     def state_spec(self) -> list[StateSpec]:
         """Every state tensor in order."""

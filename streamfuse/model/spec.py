@@ -69,7 +69,7 @@ class VideoSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     frames: int = 1
     hop_ms: int = 100
-    frame: FrameSpec = FrameSpec()
+    picture: FrameSpec = FrameSpec()
 
     def __post_init__(self) -> None:
         _check(
@@ -207,8 +207,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def video_shape(self, batch: int = 1) -> tuple[int, int, int, int, int, int]:
         """(B, V, T, C, H, W)."""
-        frame = self.video.frame
-        return (batch, len(self.views), self.video.frames, frame.channels, frame.size, frame.size)
+        picture = self.video.picture
+        return (batch, len(self.views), self.video.frames, picture.channels, picture.size, picture.size)
 
     def audio_shape(self, batch: int = 1) -> tuple[int, int, int]:
         """(B, Ta, n_mfcc): the frames of the ticks that `video` covers."""
