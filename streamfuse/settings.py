@@ -15,13 +15,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from streamfuse.config import AppConfig, Section
+from streamfuse.config import AppConfig
 from streamfuse.errors import ConfigError
 
 MAX_BYTES = 1_000_000
@@ -30,7 +30,6 @@ MAX_NODES = 20_000
 MAX_DEPTH = 32
 
 Path_ = tuple[str | int, ...]
-Config = TypeVar("Config", bound=Section)
 
 _VARIABLE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
 _NUMBER = re.compile(
@@ -72,9 +71,8 @@ def load_config(
     path: Path | None = None,
     overrides: Sequence[str] = (),
     *,
-    schema: type[Config] = AppConfig,  # type: ignore[assignment]
     environment: Mapping[str, str] | None = None,
-) -> Config:
+) -> AppConfig:
     """Read the file (none: all defaults), apply `a.b=value` overrides in order, check against the schema.
 
     raises  ConfigError naming the key, what came, and file:line
@@ -85,9 +83,9 @@ def load_config(
     for text in overrides:
         _override(data, text, document, environment)
     try:
-        return schema.model_validate(data)
+        return AppConfig.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, document, schema) from None
+        raise _explain(error, document) from None
 
 
 def json_schema() -> str:
@@ -205,7 +203,7 @@ def _override(data: dict[str, Any], text: str, document: _Document, environment:
     document.secret |= scratch.secret
 
 
-def _explain(error: ValidationError, document: _Document, schema: type[BaseModel]) -> ConfigError:
+def _explain(error: ValidationError, document: _Document) -> ConfigError:
     """The first thing that is wrong, in our words, and how many more there are."""
     errors = error.errors(include_url=False)
     # An unknown key often causes the other errors ("missing"), so it is told first.
@@ -213,7 +211,7 @@ def _explain(error: ValidationError, document: _Document, schema: type[BaseModel
     path: Path_ = tuple(first["loc"])
     more = f"{len(errors) - 1} more wrong" if len(errors) > 1 else None
     if first["type"] == "extra_forbidden":
-        known = _keys_at(schema, path[:-1])
+        known = _keys_at(path[:-1])
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         guess = f" (did you mean `{near[0]}`?)" if near else f" (known: {', '.join(sorted(known))})"
         rule = f"unknown key `{_dotted(path)}`{guess if known else ''}"
@@ -237,9 +235,9 @@ def _short(error: ErrorDetails) -> str | None:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _keys_at(schema: type[BaseModel], path: Path_) -> list[str]:
+def _keys_at(path: Path_) -> list[str]:
     """The keys the schema knows at a path; of a mapping or list, those of its values."""
-    models = [schema]
+    models: list[type[BaseModel]] = [AppConfig]
     for part in path:
         fields = [m.model_fields[part] for m in models if part in m.model_fields]
         if fields:

@@ -1,0 +1,183 @@
+"""A tick in, the model's answer out: kernels, one step of the network, and the state between ticks.
+
+Two stages that may run in two threads: Preparer (pictures and sound -> the network's inputs) and
+Stepper (the network and its state). TickAnalyzer is the one after the other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfuse.errors import StageError
+from streamfuse.kernels.frame_window import frame_window
+from streamfuse.kernels.mfcc import mfcc_with_context
+from streamfuse.model.runtime import Model, State
+from streamfuse.model.spec import ModelSpec
+from streamfuse.types import F32, MS, Answer, Picture, Presence, Tick, TickHead
+
+MAX_GAP_MS = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What the network sees of one tick.
+
+    video    (V, C, H, W) float32, one picture per view, zeros for a view that is missing
+    audio    (frames, n_mfcc) float32
+    present  (V + 1,) bool: the views in the model's order, then audio
+    views    the same by name, with `held`
+    """
+
+    head: TickHead
+    video: F32
+    audio: F32
+    present: npt.NDArray[np.bool_]
+    views: dict[str, Presence]
+
+
+class Preparer:
+    """Stage[Tick, Inputs]: the pictures of the views and the MFCC of the sound."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._shape = spec.video_shape()[1:2] + spec.video_shape()[3:]
+        self._flushed = False
+
+    def push(self, tick: Tick) -> list[Inputs]:
+        _refuse_after_flush(self._flushed)
+        spec, head = self._spec, tick.head
+        pictures = self._views(tick)
+        views: dict[str, Presence] = {
+            name: "missing" if picture is None else head.video for name, picture in pictures.items()
+        }
+        video = np.zeros(self._shape, np.float32)
+        for row, picture in enumerate(pictures.values()):
+            if picture is not None:
+                frame_window([picture], spec.video.picture, out=video[row : row + 1])
+        audio = mfcc_with_context(tick.samples[None], spec.audio)[0]
+        views["audio"] = head.audio
+        present = np.array([views[v] != "missing" for v in (*spec.views, "audio")])
+        return [Inputs(head, video, audio, present, views)]
+
+    def flush(self) -> list[Inputs]:
+        self._flushed = True
+        return []
+
+    def reset(self) -> None:
+        self._flushed = False
+
+    def _views(self, tick: Tick) -> dict[str, Picture | None]:
+        """The picture of each view in the model's order; None where there is nothing to see."""
+        whole = None if tick.head.video == "missing" else tick.picture
+        return {view: whole if view == "frame" else None for view in self._spec.views}
+
+
+@dataclass(eq=False)
+class StepState:
+    """Everything that goes from one tick to the next; a checkpoint holds it.
+
+    model    the network's state for this one stream
+    clips    T > 1: the last T (V, C, H, W) pictures and (frames, n_mfcc) sounds, oldest first
+    session  of the last tick, None before the first
+    stepped  ticks since the state was new
+    """
+
+    model: State
+    clips: deque[tuple[F32, F32]]
+    session: int | None = None
+    stepped: int = 0
+
+
+@dataclass
+class Stepper:
+    """Stage[Inputs, Answer]: one step of the network at batch 1, so that results never depend on company.
+
+    The state begins anew with each session, after a run of dropped ticks longer than max_gap_ms, and
+    after an answer that is not finite. Such an answer is given as zero probabilities (no label has a
+    score, hence `unknown`), not warm, and counted in `counters["bad_answers"]`.
+    """
+
+    model: Model
+    max_gap_ms: int = MAX_GAP_MS
+    counters: dict[str, int] = field(default_factory=lambda: {"bad_answers": 0})
+
+    def __post_init__(self) -> None:
+        self._flushed = False
+        self.state = self._new_state()
+
+    def push(self, inputs: Inputs) -> list[Answer]:
+        _refuse_after_flush(self._flushed)
+        head, state = inputs.head, self.state
+        lost_ns = head.dropped * head.hop_ns
+        if state.session is not None and (head.session != state.session or lost_ns > self.max_gap_ms * MS):
+            state = self.state = self._new_state()
+        state.session = head.session
+        state.stepped += 1
+        video, audio = self._window(inputs)
+        logits, state.model = self.model.step(video[None], audio[None], inputs.present[None], state.model)
+        rows = {name: p[0] for name, p in self.model.probabilities(logits).items()}
+        if not all(np.isfinite(row).all() for row in rows.values()):
+            return [self._bad_answer(inputs, rows)]
+        return [Answer(head, rows, inputs.views, warm=state.stepped >= self.model.spec.warm_ticks)]
+
+    def flush(self) -> list[Answer]:
+        self._flushed = True
+        return []
+
+    def reset(self) -> None:
+        self._flushed = False
+        self.state = self._new_state()
+
+    def _new_state(self) -> StepState:
+        return StepState(self.model.init_state(1), deque(maxlen=self.model.spec.video.frames))
+
+    def _window(self, inputs: Inputs) -> tuple[F32, F32]:
+        """(V, T, C, H, W) and (Ta, n_mfcc): this tick, or with T > 1 the last T ticks.
+
+        Before T ticks have come, the first one stands for those before it.
+        """
+        frames = self.model.spec.video.frames
+        if frames == 1:
+            return inputs.video[:, None], inputs.audio
+        clips = self.state.clips
+        clips.append((inputs.video, inputs.audio))
+        padded = [clips[0]] * (frames - len(clips)) + list(clips)
+        return np.stack([v for v, _ in padded], axis=1), np.concatenate([a for _, a in padded])
+
+    def _bad_answer(self, inputs: Inputs, rows: dict[str, F32]) -> Answer:
+        session = self.state.session
+        self.state = self._new_state()
+        self.state.session = session
+        self.counters["bad_answers"] += 1
+        return Answer(inputs.head, {n: np.zeros_like(r) for n, r in rows.items()}, inputs.views, warm=False)
+
+
+class TickAnalyzer:
+    """Stage[Tick, Answer]: Preparer, then Stepper."""
+
+    def __init__(self, model: Model, *, max_gap_ms: int = MAX_GAP_MS) -> None:
+        self._preparer = Preparer(model.spec)
+        self.stepper = Stepper(model, max_gap_ms)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return self.stepper.counters
+
+    def push(self, tick: Tick) -> list[Answer]:
+        return [answer for inputs in self._preparer.push(tick) for answer in self.stepper.push(inputs)]
+
+    def flush(self) -> list[Answer]:
+        return [a for i in self._preparer.flush() for a in self.stepper.push(i)] + self.stepper.flush()
+
+    def reset(self) -> None:
+        self._preparer.reset()
+        self.stepper.reset()
+
+
+def _refuse_after_flush(flushed: bool) -> None:
+    if flushed:
+        raise StageError("a stage takes nothing after flush()", hint="reset() begins anew")

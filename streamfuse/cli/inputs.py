@@ -1,0 +1,126 @@
+"""The inputs of a run: files, folders and addresses become jobs, each with its own output name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamfuse.errors import SourceRefused, StreamfuseError
+from streamfuse.media import FileSource, HttpSource, LavfiSource, Source, parse_source
+from streamfuse.pipeline.names import source_name
+
+MEDIA_SUFFIXES = frozenset(
+    """
+    .3g2 .3gp .aac .ac3 .aif .aiff .asf .au .avi .caf .eac3 .f4v .flac .flv .h264 .h265 .hevc .m2t
+    .m2ts .m2v .m4a .m4v .mjpeg .mjpg .mka .mkv .mov .mp2 .mp3 .mp4 .mpe .mpeg .mpg .mts .mxf .nut .oga
+    .ogg .ogv .opus .ts .vob .wav .webm .wma .wmv .y4m
+    """.split()  # noqa: SIM905, one line for many short words
+)
+"""What a folder is searched for; a file that is named itself may be called anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording to process.
+
+    given   as it was typed, or found in a folder; safe to show
+    source  None when it is refused already, and `error` says why
+    stem    its outputs are DIR/<stem>.labels.jsonl and so on; may contain folders
+    """
+
+    given: str
+    source: Source | None
+    stem: str
+    error: StreamfuseError | None = None
+
+    @property
+    def name(self) -> str:
+        """`source` of its labels: never a path."""
+        return Path(self.stem).name
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    given: str
+    source: Source | None
+    stem: str
+    identity: str
+    error: StreamfuseError | None = None
+
+
+def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
+    """One job per recording, in the order given (folders: by name), none twice.
+
+    Where two recordings would have the same output name, each of them gets the first 8 hex digits of the
+    sha256 of its absolute path added: so no name depends on the order, and a second run finds its own.
+    """
+    found: dict[str, _Found] = {}
+    for text in inputs:
+        for one in _find(text, output):
+            found.setdefault(one.identity, one)
+    taken = Counter(one.stem.casefold() for one in found.values())
+    return [
+        Job(one.given, one.source, _distinct(one) if taken[one.stem.casefold()] > 1 else one.stem, one.error)
+        for one in found.values()
+    ]
+
+
+def _distinct(one: _Found) -> str:
+    return f"{one.stem}-{hashlib.sha256(one.identity.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _find(text: str, output: Path) -> Iterator[_Found]:
+    path = Path(text)
+    if path.is_dir():
+        yield from _find_in_folder(text, path, output)
+        return
+    try:
+        source = parse_source(text)
+        if not isinstance(source, FileSource | HttpSource | LavfiSource):
+            raise SourceRefused(
+                "process takes recordings", got=source.display, hint="for a live source: `streamfuse run`"
+            )
+    except StreamfuseError as error:
+        yield _Found(text, None, path.stem, text, error)
+        return
+    if isinstance(source, FileSource):
+        yield _Found(text, source, path.stem, _absolute(path))
+    else:
+        yield _Found(source.display, source, source_name(source), source.display)
+
+
+def _find_in_folder(text: str, folder: Path, output: Path) -> Iterator[_Found]:
+    unreadable: list[OSError] = []
+    files = list(_media_files(folder, output, unreadable))
+    for problem in unreadable:
+        where = str(problem.filename)
+        error = SourceRefused("a folder must be readable", got=problem.strerror, where=where)
+        yield _Found(where, None, Path(where).name, where, error)
+    if not files and not unreadable:
+        error = SourceRefused("a folder must hold media files", got="none", where=folder)
+        yield _Found(text, None, folder.name or "folder", _absolute(folder), error)
+    for file in files:
+        stem = file.relative_to(folder).with_suffix("").as_posix()
+        yield _Found(str(file), parse_source(str(file)), stem, _absolute(file))
+
+
+def _absolute(path: Path) -> str:
+    """Without `.` and `..`, symbolic links as they are."""
+    return os.path.normpath(path.absolute())
+
+
+def _media_files(folder: Path, output: Path, unreadable: list[OSError]) -> Iterator[Path]:
+    """Media files under a folder, sorted; hidden ones and the run's own output folder left out."""
+    own = output.resolve()
+    for root, folders, files in os.walk(folder, onerror=unreadable.append):
+        here = Path(root)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != own)
+        if here.resolve() == own:
+            continue
+        for file in sorted(files):
+            if not file.startswith(".") and Path(file).suffix.lower() in MEDIA_SUFFIXES:
+                yield here / file

@@ -1,0 +1,105 @@
+"""`streamfuse process`: label recordings."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import click
+
+from streamfuse.cli.debug import debugging
+from streamfuse.cli.inputs import Job, find_jobs
+from streamfuse.cli.options import MediaTime, config_options, read_config
+from streamfuse.cli.progress import RunProgress
+from streamfuse.cli.recording import Report, Run, process_recording, write_summary
+from streamfuse.cli.stop import Stopped, stoppable
+from streamfuse.config import AppConfig
+from streamfuse.errors import ConfigError
+from streamfuse.model.runtime import load_model
+from streamfuse.sinks.durable import prepare_folder
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Where the results go; made if it is not there.",
+)
+@click.option("--from", "start_ns", type=MediaTime(), default=0, help="Begin here (seconds, m:s or h:m:s).")
+@click.option("--to", "end_ns", type=MediaTime(), help="End here.")
+@click.option("--csv", is_flag=True, help="Also a table with one row per tick.")
+@click.option("--html", is_flag=True, help="Also a timeline in one self-contained page.")
+@click.option("--overlay", is_flag=True, help="Also the recording with the labels burnt in.")
+@click.option("--raw", is_flag=True, help="Add the unsmoothed probabilities to each label.")
+@click.option("--inline", is_flag=True, expose_value=False, help="Do everything in this process.")
+@config_options
+def process(
+    inputs: tuple[str, ...],
+    output: Path,
+    start_ns: int,
+    end_ns: int | None,
+    csv: bool,
+    html: bool,
+    overlay: bool,
+    raw: bool,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    model: str | None,
+    device: str | None,
+    allow_codec: tuple[str, ...],
+) -> int:
+    """Label recordings: each INPUT is a file or a folder of files.
+
+    For every recording this writes <stem>.labels.jsonl (one line per tick), <stem>.events.jsonl,
+    <stem>.vtt, and for all of them summary.json.
+    """
+    if end_ns is not None and end_ns <= start_ns:
+        raise ConfigError("--to must be after --from", got=f"{end_ns / 1e9:g} s and {start_ns / 1e9:g} s")
+    flags = {"outputs.csv": csv, "outputs.html": html, "outputs.overlay": overlay, "labels.raw": raw}
+    settings = (*settings, *(f"{key}=true" for key, wanted in flags.items() if wanted))
+    config = read_config(config_file, settings, model=model, device=device, allow_codec=allow_codec)
+    span = (start_ns, end_ns) if start_ns or end_ns is not None else None
+    return process_all(inputs, output, config, span=span)
+
+
+def process_all(
+    inputs: tuple[str, ...], output: Path, config: AppConfig, *, span: tuple[int, int | None] | None = None
+) -> int:
+    """Process every input into `output`, write summary.json, return the exit code.
+
+    raises  OutputError, ModelError, BackendError: nothing can be done for any input
+            Stopped, after the summary of what was done has been written
+    """
+    prepare_folder(output / "summary.json")
+    jobs = find_jobs(inputs, output)
+    settings = config.model
+    model = load_model(
+        settings.path, device=settings.device, sha256=settings.sha256, threads=settings.threads
+    )
+    run, reports = Run(model, config, output, span), list[Report]()
+    try:
+        with stoppable(), RunProgress(of=len(jobs)) as progress:
+            for job in jobs:
+                reports.append(Report(job))
+                _process_one(run, job, reports[-1], progress)
+    except Stopped as stop:
+        write_summary(run, reports, stopped_by=stop.name)
+        raise
+    write_summary(run, reports)
+    return 1 if any(report.error for report in reports) else 0
+
+
+def _process_one(run: Run, job: Job, report: Report, progress: RunProgress) -> None:
+    """One job; whatever is wrong with it is told in one line, and the next one's turn comes."""
+    try:
+        process_recording(run, job, report, progress)
+        progress.say(report.line())
+    except Exception as error:  # noqa: BLE001, a slip of ours in one file must not cost the night's others
+        if debugging():
+            traceback.print_exc()
+        report.fail(error)
+        progress.say(f"streamfuse: {report.error}")

@@ -1,0 +1,202 @@
+"""The analyzer for one's own capture: push pictures and sound with their times, get labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfuse.analysis import Preparer
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.config import LabelConfig, TickConfig
+from streamfuse.errors import StageError
+from streamfuse.media import ArrayResampler, picture_from_rgb
+from streamfuse.model.runtime import Model, load_model
+from streamfuse.pipeline.interpret import Interpreter
+from streamfuse.ticks.assemble import Assembler
+from streamfuse.types import (
+    F32,
+    MS,
+    NS,
+    SAMPLE_RATE,
+    U8,
+    AudioChunk,
+    Event,
+    Label,
+    Mode,
+    Picture,
+    SessionStart,
+    Tick,
+    Track,
+    VideoFrame,
+)
+
+REORDER_NS = 1000 * MS
+"""A step back below this is reordering, and the item is dropped; a larger one begins a new session."""
+
+
+class Analyzer:
+    """Stage for media that somebody else captured or decoded: the labels of analyze() for the same media.
+
+    model   a loaded model, a model file, or None for the default model
+    tracks  what will be pushed; a track that is named but never pushed holds the labels back
+    mode    "recorded": every tick, when all of it has come; "live": late items are not waited for
+    source  the name in the labels
+    events  what began and ended so far; take them with `events.clear()` after reading
+
+    The time of a session's first item is its zero. A jump of more than ticks.max_gap_ms forward, or of
+    a second back, begins a new session.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | os.PathLike[str] | None = None,
+        *,
+        labels: LabelConfig | None = None,
+        ticks: TickConfig | None = None,
+        tracks: Collection[Track] = ("video", "audio"),
+        mode: Mode = "recorded",
+        source: str = "capture",
+        device: str = "auto",
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.model = model if isinstance(model, Model) else load_model(model, device=device)
+        self._ticks = ticks or TickConfig()
+        self._tracks = frozenset(tracks)
+        self._clock, self._source = clock, source
+        spec = self.model.spec
+        self._assembler = Assembler(
+            source,
+            self._ticks,
+            mode=mode,
+            hop_ns=self.model.spec.video.hop_ns,
+            context_samples=spec.audio.context_samples,
+        )
+        self._preparer = Preparer(spec)
+        self._interpreter = Interpreter(self.model, labels or LabelConfig(), self._ticks)
+        self.events: list[Event] = []
+        self._session = -1
+        self._ends_ns: dict[Track, int] = {}
+        self._video_pts_ns: int | None = None
+        self._zero_ns = self._offset_ns = 0
+        self._rate = SAMPLE_RATE
+        self._resampler: ArrayResampler | None = None
+
+    def push_video(self, frame: U8 | Picture, pts_ns: int, *, dur_ns: int | None = None) -> list[Label]:
+        """One picture: RGB (H, W, 3) uint8, or the planes of a decoder as Picture.
+
+        dur_ns  how long it is shown; unset: as long as the one before it
+        """
+        picture = frame if isinstance(frame, Picture) else picture_from_rgb(_rgb(frame, self._source))
+        labels = self._begin_if_new("video", pts_ns)
+        if dur_ns is None:
+            dur_ns = max(0, pts_ns - self._video_pts_ns) if self._video_pts_ns is not None else 0
+        self._video_pts_ns = pts_ns
+        return labels + self._push(VideoFrame(pts_ns, dur_ns, lambda: picture, self._clock.monotonic_ns()))
+
+    def push_audio(
+        self, samples: npt.NDArray[np.generic], pts_ns: int, *, sample_rate: int = SAMPLE_RATE
+    ) -> list[Label]:
+        """Sound: (n,) mono or (n, channels), float in [-1, 1] or int16, the first sample at pts_ns."""
+        mono = _mono(samples, self._source)
+        labels = self._begin_if_new("audio", pts_ns)
+        if sample_rate != self._rate:
+            labels += self._end_audio()
+            self._rate = sample_rate
+            self._resampler = ArrayResampler(sample_rate) if sample_rate != SAMPLE_RATE else None
+        now_ns = self._clock.monotonic_ns()
+        if self._resampler is None:
+            return labels + self._push(AudioChunk(pts_ns, mono, now_ns))
+        for chunk in self._resampler.push(mono, pts_ns, now_ns):
+            labels += self._push(chunk)
+        return labels
+
+    def poll(self) -> list[Label]:
+        """Live: the labels whose time is up though nothing was pushed."""
+        ticks = self._assembler.poll(self._clock.monotonic_ns())
+        return self._analyze(ticks)
+
+    def flush(self) -> list[Label]:
+        """The end: the labels of what was still waiting. Then reset() before anything else is pushed."""
+        labels = self._end_audio() + self._analyze(self._assembler.flush())
+        return labels + self._keep(self._interpreter.flush())
+
+    def reset(self) -> None:
+        """Be as new."""
+        self._assembler.reset()
+        self._preparer.reset()
+        self._interpreter.reset()
+        self.events.clear()
+        self._session = -1
+        self._forget_session()
+
+    def _forget_session(self) -> None:
+        self._ends_ns = {}
+        self._video_pts_ns = None
+        self._zero_ns = self._offset_ns = 0
+        self._rate = SAMPLE_RATE
+        self._resampler = None
+
+    def _begin_if_new(self, track: Track, pts_ns: int) -> list[Label]:
+        """A SessionStart where this item is the first, or lies too far from its track's last."""
+        if track not in self._tracks:
+            raise StageError(
+                f"{track} was not among the tracks", got=sorted(self._tracks), where=self._source
+            )
+        reason = "start"
+        if self._ends_ns:
+            end_ns = self._ends_ns.get(track, max(self._ends_ns.values()))
+            jump_ns = pts_ns - end_ns
+            if -REORDER_NS <= jump_ns <= self._ticks.max_gap_ms * MS:
+                return []
+            reason = f"the {track} jumped by {jump_ns / NS:.3f} s"
+        labels = self._end_audio()
+        # Time in the recording never falls back: a session begins where the one before it ended.
+        reached_ns = max((end - self._zero_ns + self._offset_ns for end in self._ends_ns.values()), default=0)
+        self._forget_session()
+        self._zero_ns, self._offset_ns = pts_ns, reached_ns
+        self._session += 1
+        start = SessionStart(self._session, pts_ns, reached_ns, self._tracks, reason)
+        return labels + self._analyze(self._assembler.push(start, self._clock.monotonic_ns()))
+
+    def _end_audio(self) -> list[Label]:
+        """What the resampler still holds."""
+        resampler, self._resampler = self._resampler, None
+        return [label for chunk in (resampler.flush() if resampler else ()) for label in self._push(chunk)]
+
+    def _push(self, item: VideoFrame | AudioChunk) -> list[Label]:
+        track: Track = "audio" if isinstance(item, AudioChunk) else "video"
+        end_ns = item.end_ns if isinstance(item, AudioChunk) else item.pts_ns + item.dur_ns
+        self._ends_ns[track] = max(end_ns, self._ends_ns.get(track, end_ns))
+        return self._analyze(self._assembler.push(item, self._clock.monotonic_ns()))
+
+    def _analyze(self, ticks: list[Tick]) -> list[Label]:
+        inputs = [one for tick in ticks for one in self._preparer.push(tick)]
+        return [label for one in inputs for label in self._keep(self._interpreter.push(one))]
+
+    def _keep(self, told: list[Label | Event]) -> list[Label]:
+        self.events += [item for item in told if isinstance(item, Event)]
+        return [item for item in told if isinstance(item, Label)]
+
+
+def _rgb(frame: U8, where: str) -> U8:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        rule = "a picture must be RGB (H, W, 3) uint8"
+        raise StageError(rule, got=f"{frame.dtype} {frame.shape}", where=where)
+    return frame
+
+
+def _mono(samples: npt.NDArray[np.generic], where: str) -> F32:
+    """(n,) or (n, channels), float or int16 -> (n,) float32 in [-1, 1], the mean of the channels."""
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi" or samples.dtype.itemsize > 8:
+        rule = "samples must be (n,) or (n, channels), float in [-1, 1] or int16"
+        raise StageError(rule, got=f"{samples.dtype} {samples.shape}", where=where)
+    if samples.dtype.kind == "i" and samples.dtype != np.int16:
+        raise StageError("whole-number samples must be int16", got=samples.dtype, where=where)
+    scaled = samples.astype(np.float32) / np.float32(32768 if samples.dtype == np.int16 else 1)
+    mono: F32 = scaled if scaled.ndim == 1 else scaled.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise StageError("samples must be finite", got="nan or inf", where=where)
+    return np.ascontiguousarray(mono)

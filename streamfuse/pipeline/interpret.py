@@ -1,0 +1,43 @@
+"""From the network's inputs to labels and events."""
+
+from __future__ import annotations
+
+from streamfuse.analysis import Inputs, Stepper
+from streamfuse.config import LabelConfig, TickConfig
+from streamfuse.labels.events import EventTracker
+from streamfuse.labels.smooth import Labeller
+from streamfuse.model.runtime import Model
+from streamfuse.types import Answer, Event, Label
+
+
+class Interpreter:
+    """Stage[Inputs, Label | Event]: a step of the network, smoothing, events.
+
+    A tick's label comes first, then the events that it begins or ends; flush() ends the open events.
+    """
+
+    def __init__(self, model: Model, labels: LabelConfig, ticks: TickConfig) -> None:
+        self.stepper = Stepper(model, ticks.max_gap_ms)
+        self.labeller = Labeller(model.spec.heads, labels)
+        self.events = EventTracker(model.spec.heads, labels)
+
+    def push(self, inputs: Inputs) -> list[Label | Event]:
+        return self._tell(self.stepper.push(inputs))
+
+    def flush(self) -> list[Label | Event]:
+        told = self._tell(self.stepper.flush())
+        for label in self.labeller.flush():
+            told += [label, *self.events.push(label)]
+        return [*told, *self.events.flush()]
+
+    def reset(self) -> None:
+        self.stepper.reset()
+        self.labeller.reset()
+        self.events.reset()
+
+    def _tell(self, answers: list[Answer]) -> list[Label | Event]:
+        told: list[Label | Event] = []
+        for answer in answers:
+            for label in self.labeller.push(answer):
+                told += [label, *self.events.push(label)]
+        return told

@@ -1,0 +1,77 @@
+"""Run an iterator in its own thread, a few items ahead.
+
+Decoding, Numba kernels and TorchScript all release the GIL, so one process keeps several cores busy and
+the order of items, hence every result, stays what it is without the thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: BaseException
+
+
+_END = object()
+
+
+class Prefetch(Generic[Item]):
+    """Iterate over `items` with up to `ahead` of them made in advance.
+
+    An exception of the iterator is raised here, in its place in the order. close() (also called at the
+    end, and by leaving `with`) stops the thread, closes a generator inside that thread and waits for it.
+    """
+
+    def __init__(self, items: Iterable[Item], *, ahead: int, name: str = "prefetch") -> None:
+        self._items = items
+        self._queue: queue.Queue[object] = queue.Queue(maxsize=ahead)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._produce, name=name, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Prefetch[Item]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Item]:
+        while (item := self._queue.get()) is not _END:
+            if isinstance(item, _Failed):
+                self.close()
+                raise item.error
+            yield item  # type: ignore[misc]
+        self.close()
+
+    def close(self) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():  # the producer may wait for room, once more for its last word
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self._thread.join()
+
+    def _produce(self) -> None:
+        items = iter(self._items)
+        last: object = _END
+        try:
+            for item in items:
+                self._queue.put(item)
+                if self._stopped.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001, it is raised where the items are used
+            last = _Failed(error)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+        self._queue.put(last)
