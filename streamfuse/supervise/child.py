@@ -1,0 +1,103 @@
+"""One child process: started in its own session, its errors kept in a file, known by how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamfuse.errors import OutputError
+from streamfuse.supervise.watch import WatchLimits
+
+LOG_BYTES = 4 << 20
+"""A child's log is kept aside and begun anew at a start where it is larger: at most two of these a child."""
+TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A process that has to be there.
+
+    service   decode, analyze or publish
+    name      as it calls itself in its progress reports; unique within its service, spares excepted
+    argv, env what is run. Nothing secret may be in argv, which everybody on the machine can read
+    spare     started once another one of that name runs: waits, warm, for that one's death
+    """
+
+    service: str
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    limits: WatchLimits
+    spare: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.service} {self.name}" + (" (spare)" if self.spare else "")
+
+
+class Child:
+    """A running process of a role."""
+
+    def __init__(self, role: Role, logs: Path) -> None:
+        self.log = logs / f"{role.service}-{_file_name(role.name)}{'-spare' if role.spare else ''}.log"
+        try:
+            if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+                self.log.replace(self.log.with_suffix(".log.1"))
+            with self.log.open("ab") as log:
+                # A session of its own: Ctrl-C goes to the supervisor alone, which stops it in order.
+                self._process = subprocess.Popen(
+                    role.argv,
+                    env=dict(role.env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    umask=0o077,
+                )
+        except OSError as error:
+            raise OutputError(
+                "a process can be started", got=error.strerror, where=error.filename or role.title
+            ) from error
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Its exit code, negative where a signal ended it; None while it lives."""
+        return self._process.poll()
+
+    def ask_to_stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it and everything it started, at once, stopped processes too."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def last_words(self) -> str:
+        """The last line it wrote, for the message about its end."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def describe_exit(code: int) -> str:
+    """An exit in words: "exit code 1", "killed by SIGSEGV"."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

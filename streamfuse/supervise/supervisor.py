@@ -1,0 +1,187 @@
+"""Starts the processes, watches their progress, restarts what dies or hangs, and stops them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.errors import StreamfuseError
+from streamfuse.supervise.child import Child, Role, describe_exit
+from streamfuse.supervise.watch import Verdict, Watch
+from streamfuse.types import MS, NS
+from streamfuse.wire.headers import Progress
+
+STOP_NS = 9 * NS
+"""From the wish to stop to SIGKILL: with a second to spare of the ten in which a run has to be over."""
+LOOK_NS = 100 * MS
+
+FINAL_CODES = {2, 3, 4, 5}
+"""Exits that another start would not change: configuration, model, source refused, address taken."""
+
+ReadProgress = Callable[[int], Iterable[Progress]]
+"""Waits at most so many ns, then gives the reports that have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know about one process; `text` is one line."""
+
+    kind: Literal["started", "restarted", "lost", "refused", "done", "given up", "stopped late"]
+    role: Role
+    text: str
+
+
+@dataclass(slots=True)
+class Slot:
+    """A role, the watch over it, and its process while there is one."""
+
+    role: Role
+    watch: Watch
+    child: Child | None = None
+    report: Progress | None = None
+    exit_code: int | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.watch.state in ("finished", "given up")
+
+
+@dataclass
+class Supervisor:
+    """Keeps the roles running until the sources have ended, one process is lost for good, or stop() is asked.
+
+    read_progress  where the children's reports come from
+    notify         told of everything that a person should know
+    """
+
+    roles: Sequence[Role]
+    logs: Path
+    read_progress: ReadProgress
+    notify: Callable[[Notice], None]
+    clock: Clock = SYSTEM
+    failure: StreamfuseError | None = None
+    slots: list[Slot] = field(init=False)
+    _stop_at_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        self.slots = [Slot(role, Watch(role.limits)) for role in self.roles]
+
+    def run(self, should_stop: Callable[[], bool], on_turn: Callable[[], None] = lambda: None) -> None:
+        """Run until everything is over. On any way out no child is left.
+
+        should_stop  asked every turn; once True, every child is asked to drain
+        on_turn      called every turn, about ten times a second
+        """
+        try:
+            while not all(slot.over for slot in self.slots):
+                self._turn(should_stop())
+                on_turn()
+        finally:
+            for slot in self.slots:
+                if slot.child is not None:
+                    slot.child.kill()
+
+    def _turn(self, stop: bool) -> None:
+        now_ns = self.clock.monotonic_ns()
+        if self._stop_at_ns is None and (stop or self.failure is not None or self._sources_over()):
+            self._begin_stop(now_ns)
+        for slot in self.slots:
+            self._look(slot, now_ns)
+        for report in self.read_progress(LOOK_NS):
+            self._take(report, self.clock.monotonic_ns())
+
+    def _sources_over(self) -> bool:
+        sources = [slot for slot in self.slots if slot.role.service == "decode"]
+        return bool(sources) and all(slot.over for slot in sources)
+
+    def _begin_stop(self, now_ns: int) -> None:
+        self._stop_at_ns = now_ns + STOP_NS
+        for slot in self.slots:
+            if slot.child is not None:
+                slot.child.ask_to_stop()
+            elif not slot.over:
+                slot.watch.finished()
+
+    def _take(self, report: Progress, now_ns: int) -> None:
+        for slot in self.slots:
+            if slot.child is not None and slot.child.pid == report.pid:
+                first = slot.report is None
+                slot.report = report
+                slot.watch.progressed(now_ns, report.counter, report.allowance_ms * MS)
+                if first and slot.watch.state == "running":
+                    again = slot.watch.restarts > 0
+                    self.notify(Notice("restarted" if again else "started", slot.role, "is running"))
+
+    def _look(self, slot: Slot, now_ns: int) -> None:
+        if slot.child is not None and (code := slot.child.exit_code()) is not None:
+            self._ended(slot, code, now_ns)
+        if slot.over:
+            return
+        if self._stop_at_ns is not None:
+            self._hasten(slot, now_ns)
+            return
+        verdict = slot.watch.verdict(now_ns)
+        if verdict is Verdict.START and self._may_start(slot):
+            slot.child, slot.report = Child(slot.role, self.logs), None
+            slot.watch.started(now_ns)
+        elif verdict is Verdict.KILL and slot.child is not None:
+            slot.child.kill()
+            slot.child = None
+            self._failed(slot, "made no progress and was killed", now_ns)
+
+    def _may_start(self, slot: Slot) -> bool:
+        """A spare waits for the one it stands in for: two at once would both pay for warming up."""
+        if not slot.role.spare:
+            return True
+        return any(
+            other.role.name == slot.role.name and other.report is not None and other.report.state == "running"
+            for other in self.slots
+            if other.role.service == slot.role.service and other is not slot
+        )
+
+    def _hasten(self, slot: Slot, now_ns: int) -> None:
+        if slot.child is None:
+            slot.watch.finished()
+        elif self._stop_at_ns is not None and now_ns >= self._stop_at_ns:
+            slot.child.kill()
+            slot.child = None
+            slot.watch.finished()
+            self.notify(
+                Notice("stopped late", slot.role, f"did not stop within {STOP_NS // NS} s and was killed")
+            )
+
+    def _ended(self, slot: Slot, code: int, now_ns: int) -> None:
+        words = slot.child.last_words() if slot.child is not None else ""
+        slot.child, slot.exit_code = None, code
+        if code == 0 or self._stop_at_ns is not None:
+            slot.watch.finished()
+            if code == 0:
+                self.notify(Notice("done", slot.role, "has ended"))
+            else:
+                self.notify(Notice("lost", slot.role, f"{describe_exit(code)} while stopping: {words}"))
+        elif code in FINAL_CODES:
+            slot.watch.finished()
+            reason = slot.report.error if slot.report is not None and slot.report.error else words
+            self.notify(Notice("refused", slot.role, reason or describe_exit(code)))
+            if slot.role.service != "decode":
+                self._give_up(slot, reason or describe_exit(code), exit_code=code if code in (2, 3) else 1)
+        else:
+            self._failed(slot, f"{describe_exit(code)}" + (f": {words}" if words else ""), now_ns)
+
+    def _failed(self, slot: Slot, reason: str, now_ns: int) -> None:
+        slot.watch.failed(now_ns, reason)
+        self.notify(Notice("lost", slot.role, reason))
+        if slot.watch.verdict(now_ns) is Verdict.GIVE_UP:
+            limits = slot.role.limits
+            text = f"died more than {limits.restarts} times within {limits.window_ns // NS} s, last: {reason}"
+            self.notify(Notice("given up", slot.role, text))
+            self._give_up(slot, text, exit_code=1)
+
+    def _give_up(self, slot: Slot, reason: str, exit_code: int) -> None:
+        if self.failure is None:
+            self.failure = StreamfuseError("every process of a run has to stay up", got=reason)
+            self.failure.exit_code = exit_code
+            self.failure.where = slot.role.title
