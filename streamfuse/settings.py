@@ -31,6 +31,7 @@ MAX_DEPTH = 32
 
 Path_ = tuple[str | int, ...]
 
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _VARIABLE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
 _NUMBER = re.compile(
     r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?$|[-+]?\.[0-9]+(?:[eE][-+]?[0-9]+)?$"
@@ -125,6 +126,8 @@ def _plain(node: yaml.Node, path: Path_, document: _Document, environment: Mappi
     where = f"{document.name}:{node.start_mark.line + 1}"
     if document.nodes > MAX_NODES or len(path) > MAX_DEPTH:
         raise ConfigError(f"at most {MAX_NODES} values, {MAX_DEPTH} deep", got="more", where=where)
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+        raise ConfigError("values are plain data without tags", got=node.tag, where=where)
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:

@@ -39,3 +39,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared() -> Path:
     """The folder of real recordings; mark the test needs_shared."""
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with our smallest network, untrained: it runs as the real one does, and means nothing."""
+    import torch
+
+    from streamfuse.model.export import export_model
+    from streamfuse.model.network import build_network, network_spec
+    from streamfuse.model.spec import HeadSpec
+
+    heads = (
+        HeadSpec("scene", ("indoor", "street", "nature"), threshold=0.0),
+        HeadSpec("emotion", ("none", "calm", "happy"), threshold=0.35),
+        HeadSpec("sound", ("speech", "music"), kind="sigmoid"),
+    )
+    torch.manual_seed(0)
+    spec = network_spec(heads, preset="tiny", fusion="gated", picture=None, memory_ticks=32)
+    path = tmp_path_factory.mktemp("model") / "tiny.ts"
+    export_model(build_network(spec, dropout=0.0), spec, path)
+    return path

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamfuse.errors import SourceRefused, StreamfuseError
-from streamfuse.media import FileSource, HttpSource, LavfiSource, Source, parse_source
+from streamfuse.media.source import FileSource, HttpSource, LavfiSource, Source, parse_source
 from streamfuse.pipeline.names import source_name
 
 MEDIA_SUFFIXES = frozenset(

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from streamfuse.cli.options import config_options, read_config
-from streamfuse.media import parse_source
-from streamfuse.media import probe as probe_source
+from streamfuse.media.probe import probe as probe_source
+from streamfuse.media.source import parse_source
 
 
 @click.command()

@@ -10,7 +10,8 @@ from streamfuse.analysis import Preparer
 from streamfuse.clock import SYSTEM, Clock, utc_iso
 from streamfuse.config import AppConfig, DecodeConfig, LabelConfig, TickConfig
 from streamfuse.errors import ConfigError
-from streamfuse.media import Source, open_decoder, parse_source
+from streamfuse.media.decode import open_decoder
+from streamfuse.media.source import Source, parse_source
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.pipeline.interpret import Interpreter
 from streamfuse.pipeline.live import LiveTicks

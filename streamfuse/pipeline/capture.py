@@ -12,7 +12,8 @@ from streamfuse.analysis import Preparer
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import LabelConfig, TickConfig
 from streamfuse.errors import StageError
-from streamfuse.media import ArrayResampler, picture_from_rgb
+from streamfuse.media.arrays import ArrayResampler
+from streamfuse.media.frames import picture_from_rgb
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.pipeline.interpret import Interpreter
 from streamfuse.ticks.assemble import Assembler
@@ -81,7 +82,6 @@ class Analyzer:
         self._ends_ns: dict[Track, int] = {}
         self._video_pts_ns: int | None = None
         self._zero_ns = self._offset_ns = 0
-        self._rate = SAMPLE_RATE
         self._resampler: ArrayResampler | None = None
 
     def push_video(self, frame: U8 | Picture, pts_ns: int, *, dur_ns: int | None = None) -> list[Label]:
@@ -100,16 +100,11 @@ class Analyzer:
         self, samples: npt.NDArray[np.generic], pts_ns: int, *, sample_rate: int = SAMPLE_RATE
     ) -> list[Label]:
         """Sound: (n,) mono or (n, channels), float in [-1, 1] or int16, the first sample at pts_ns."""
-        mono = _mono(samples, self._source)
         labels = self._begin_if_new("audio", pts_ns)
-        if sample_rate != self._rate:
+        if self._resampler is None or self._resampler.rate != sample_rate:
             labels += self._end_audio()
-            self._rate = sample_rate
-            self._resampler = ArrayResampler(sample_rate) if sample_rate != SAMPLE_RATE else None
-        now_ns = self._clock.monotonic_ns()
-        if self._resampler is None:
-            return labels + self._push(AudioChunk(pts_ns, mono, now_ns))
-        for chunk in self._resampler.push(mono, pts_ns, now_ns):
+            self._resampler = ArrayResampler(sample_rate)
+        for chunk in self._resampler.push(samples, pts_ns, self._clock.monotonic_ns()):
             labels += self._push(chunk)
         return labels
 
@@ -136,7 +131,6 @@ class Analyzer:
         self._ends_ns = {}
         self._video_pts_ns = None
         self._zero_ns = self._offset_ns = 0
-        self._rate = SAMPLE_RATE
         self._resampler = None
 
     def _begin_if_new(self, track: Track, pts_ns: int) -> list[Label]:
@@ -186,17 +180,3 @@ def _rgb(frame: U8, where: str) -> U8:
         rule = "a picture must be RGB (H, W, 3) uint8"
         raise StageError(rule, got=f"{frame.dtype} {frame.shape}", where=where)
     return frame
-
-
-def _mono(samples: npt.NDArray[np.generic], where: str) -> F32:
-    """(n,) or (n, channels), float or int16 -> (n,) float32 in [-1, 1], the mean of the channels."""
-    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi" or samples.dtype.itemsize > 8:
-        rule = "samples must be (n,) or (n, channels), float in [-1, 1] or int16"
-        raise StageError(rule, got=f"{samples.dtype} {samples.shape}", where=where)
-    if samples.dtype.kind == "i" and samples.dtype != np.int16:
-        raise StageError("whole-number samples must be int16", got=samples.dtype, where=where)
-    scaled = samples.astype(np.float32) / np.float32(32768 if samples.dtype == np.int16 else 1)
-    mono: F32 = scaled if scaled.ndim == 1 else scaled.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise StageError("samples must be finite", got="nan or inf", where=where)
-    return np.ascontiguousarray(mono)

@@ -18,8 +18,8 @@ class Interpreter:
 
     def __init__(self, model: Model, labels: LabelConfig, ticks: TickConfig) -> None:
         self.stepper = Stepper(model, ticks.max_gap_ms)
-        self.labeller = Labeller(model.spec.heads, labels)
-        self.events = EventTracker(model.spec.heads, labels)
+        self.labeller = Labeller(model.spec.heads, labels, max_gap_ms=ticks.max_gap_ms)
+        self.events = EventTracker(model.spec.heads, labels, max_gap_ms=ticks.max_gap_ms)
 
     def push(self, inputs: Inputs) -> list[Label | Event]:
         return self._tell(self.stepper.push(inputs))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from streamfuse.media import FileSource, Source
-from streamfuse.media.source import UrlSource
+from streamfuse.media.source import FileSource, Source, UrlSource
 
 
 def source_name(source: Source) -> str:

@@ -8,7 +8,9 @@ from contextlib import nullcontext
 from streamfuse.analysis import Inputs, Preparer
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
-from streamfuse.media import Source, SourceInfo, open_decoder
+from streamfuse.media.decode import open_decoder
+from streamfuse.media.probe import SourceInfo
+from streamfuse.media.source import Source
 from streamfuse.model.runtime import Model
 from streamfuse.pipeline.interpret import Interpreter
 from streamfuse.pipeline.names import source_name
