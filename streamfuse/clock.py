@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from streamfuse.types import NS
@@ -36,3 +36,9 @@ def utc_iso(wall_ns: int) -> str:
     seconds, rest = divmod(wall_ns, NS)
     stamp = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{stamp}.{rest // 1_000_000:03d}Z"
+
+
+def shift_iso(stamp: str, by_ns: int) -> str:
+    """A time as utc_iso() writes it, moved by so much, to the millisecond."""
+    moved = datetime.fromisoformat(stamp) + timedelta(milliseconds=by_ns // 1_000_000)
+    return f"{moved:%Y-%m-%dT%H:%M:%S}.{moved.microsecond // 1000:03d}Z"

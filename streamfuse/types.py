@@ -197,6 +197,7 @@ class HeadLabel:
     labels        sigmoid heads: every label above its threshold, best first
     top           up to five labels with smoothed probabilities, best first
     raw           unsmoothed probabilities by label, when asked for
+    scores        all smoothed probabilities, best first, for the events; not told in the line
     """
 
     label: str | None
@@ -204,6 +205,7 @@ class HeadLabel:
     labels: tuple[tuple[str, float], ...] | None
     top: tuple[tuple[str, float], ...]
     raw: dict[str, float] | None = None
+    scores: dict[str, float] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
