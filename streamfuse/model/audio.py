@@ -86,7 +86,7 @@ class AudioBranch(nn.Module):
     def clip(self, x: Tensor, ticks: int, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """x (B, ticks * n, C), n >= 0 frames in each tick -> features (B, ticks, F), the new state."""
         if x.size(1) == 0:
-            return state[5].unsqueeze(1).expand(-1, ticks, -1), state
+            return state[5].unsqueeze(1).expand(-1, ticks, -1), [one.clone() for one in state]
         z, fresh = self.norm(x, state[:3])
         y, (h, c) = self.lstm(z, (state[3], state[4]))
         ends = y.view(y.size(0), ticks, -1, y.size(2))[:, :, -1]

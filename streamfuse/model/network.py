@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from streamfuse.model.audio import AudioBranch
 from streamfuse.model.fusion import build_fusion
 from streamfuse.model.lite import LiteBranch
 from streamfuse.model.spec import HeadSpec, ModelSpec, NetworkSpec, StateSpec, VideoSpec
-from streamfuse.model.video import RECEPTIVE_FIELD, VideoBranch
+from streamfuse.model.video import VideoBranch
 
 
 class Preset(NamedTuple):
@@ -66,10 +67,11 @@ def network_spec(
         video=VideoSpec(picture=picture),
         audio=audio or MfccSpec(),
         network=NetworkSpec(preset=preset, fusion=fusion, memory_ticks=memory_ticks),
-        warm_ticks=RECEPTIVE_FIELD - 1,
     )
-    state = tuple(Network(spec).state_spec())
-    return ModelSpec(**{field: getattr(spec, field) for field in spec.__struct_fields__} | {"state": state})
+    network = Network(spec)
+    return msgspec.structs.replace(
+        spec, state=tuple(network.state_spec()), warm_ticks=network.receptive_field - 1
+    )
 
 
 class Network(nn.Module):
@@ -100,6 +102,9 @@ class Network(nn.Module):
         state = self.state_spec()
         self.shapes = [list(one.shape) for one in state]
         self.batch_dims = [one.batch_dim for one in state]
+        # A state named "past" holds the K-1 frames that one temporal convolution reaches back.
+        pasts = [s[1] for n, s in branches[0].state_shapes(self.size) if n.endswith(".past")]
+        self.receptive_field = 1 + sum(pasts)
         self.video_states = len(branches[0].state_shapes(self.size))
 
     def state_spec(self) -> list[StateSpec]:
@@ -199,6 +204,9 @@ class Network(nn.Module):
 
     def held(self, here: Tensor, age: Tensor, new: list[Tensor], old: list[Tensor], at: int) -> list[Tensor]:
         """`new` where present; else `old`, or zeros where it is too old."""
+        # On a CPU asking is cheaper than copying the state; a GPU would have to be waited for.
+        if not here.is_cuda and bool(here.all()):
+            return new
         stale = age > self.max_gap
         chosen: list[Tensor] = []
         for index in range(len(new)):

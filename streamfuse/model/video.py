@@ -48,8 +48,7 @@ A0 = (
     Row(104, 104, 280, 1, 5, 1),
     Row(104, 104, 344, 1, 5, 1),
 )
-RECEPTIVE_FIELD = 1 + sum(row.taps - 1 for row in A0)
-"""Frames that reach an answer through the convolutions: 29."""
+"""15 blocks; through their convolutions 29 frames reach an answer."""
 
 
 def scaled(channels: int, width: float) -> int:
@@ -153,9 +152,9 @@ class Temporal(nn.Module):
         self.norm = Norm(channels)
 
     def clip(self, x: Tensor, past: Tensor, volumetric: bool) -> tuple[Tensor, Tensor]:
-        """x (B, T, C, H, W), past (B, K-1, C, H, W) -> (the same shape as x, the new past)."""
+        """x (B, T, C, H, W), past (B, K-1, H, W, C) -> (the same shape as x, the new past)."""
         depth, channels = self.taps.shape
-        full = torch.cat([past, x], 1)
+        full = torch.cat([past.permute(0, 1, 4, 2, 3), x], 1)
         z = full.transpose(1, 2)
         weight = self.taps.t().reshape(channels, 1, depth, 1)
         if volumetric:
@@ -163,23 +162,23 @@ class Temporal(nn.Module):
         else:
             y = F.conv2d(z.flatten(3), weight, groups=channels)
             y = y.reshape(z.size(0), channels, -1, z.size(3), z.size(4))
-        return F.hardswish(self.norm(y)).transpose(1, 2), full[:, x.size(1) :]
+        return F.hardswish(self.norm(y)).transpose(1, 2), full[:, x.size(1) :].permute(0, 1, 3, 4, 2)
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), past (B, K-1, C, H, W) -> (the same shape as x, the new past).
+        """x (B, C, H, W), past (B, K-1, H, W, C) -> (the same shape as x, the new past).
 
         The normalisation is folded into the taps here; freezing computes that once, at export.
         """
         mean, var = self.norm.running_mean, self.norm.running_var
         assert mean is not None and var is not None  # what TorchScript needs to see
         scale = self.norm.weight * torch.rsqrt(var + self.norm.eps)
-        weight = (self.taps * scale)[:, :, None, None]
-        bias = (self.norm.bias - mean * scale)[:, None, None]
+        weight = self.taps * scale
+        now = x.permute(0, 2, 3, 1)
         last = self.taps.size(0) - 1
-        y = torch.addcmul(bias, x, weight[last])
+        y = torch.addcmul(self.norm.bias - mean * scale, now, weight[last])
         for k in range(last):
             y = torch.addcmul(y, past[:, k], weight[k])
-        return F.hardswish(y), torch.cat([past[:, 1:], x.unsqueeze(1)], 1)
+        return F.hardswish(y).permute(0, 3, 1, 2), torch.cat([past[:, 1:], now.unsqueeze(1)], 1)
 
 
 class Block(nn.Module):
@@ -274,7 +273,7 @@ class VideoBranch(nn.Module):
         for index, row in enumerate(self.rows):
             side = (side + row.stride - 1) // row.stride
             if row.taps > 1:
-                shapes.append((f"block{index}.past", [1, row.taps - 1, row.expanded, side, side]))
+                shapes.append((f"block{index}.past", [1, row.taps - 1, side, side, row.expanded]))
             shapes.append((f"block{index}.mean", [1, row.expanded]))
         return [*shapes, ("mean", [1, self.features])]
 
