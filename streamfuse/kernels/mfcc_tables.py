@@ -19,20 +19,20 @@ class MfccTables(NamedTuple):
     """What the twins read.
 
     taper_at   where the window begins in the frame (int)
-    taper      (even length,) the window, halved: the real transform's 1/2 is in it
-    twiddle    (n_fft / 2, 2) cos, -sin of 2 pi k / (n_fft / 2)
+    taper      (even length,) float64: the window, halved: the real transform's 1/2 is in it
+    twiddle    (n_fft / 2, 2) float64: cos, -sin of 2 pi k / (n_fft / 2)
     order      (n_fft / 2,) where bin k lies after the transform
-    turn       (n_fft / 4 + 1, 2) cos, sin of 2 pi k / n_fft
+    turn       (n_fft / 4 + 1, 2) float64: cos, sin of 2 pi k / n_fft
     first_bin  (n_mels,) first bin with weight in each band
     weight_at  (n_mels + 1,) where its weights begin in weights
-    cosines    (n_mfcc, n_mels rounded up to 8) DCT-II, padded with zeros
+    cosines    (n_mfcc rounded up to 4, n_mels) DCT-II, padded with zeros
     """
 
     taper_at: int
-    taper: F32
-    twiddle: F32
+    taper: F64
+    twiddle: F64
     order: I32
-    turn: F32
+    turn: F64
     first_bin: I32
     weight_at: I32
     weights: F32
@@ -51,7 +51,8 @@ def hann_in_frame(spec: MfccSpec) -> F64:
 
 def mel_matrix(spec: MfccSpec) -> F64:
     """(n_mels, n_fft / 2 + 1): HTK triangles of height 1, equally spaced in 2595 log10(1 + f / 700)."""
-    mels = np.linspace(*(2595 * np.log10(1 + f / 700) for f in (spec.f_min, spec.f_max)), spec.n_mels + 2)
+    low_mel, high_mel = (2595 * np.log10(1 + f / 700) for f in (spec.f_min, spec.f_max))
+    mels = np.linspace(low_mel, high_mel, spec.n_mels + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
     bins = np.arange(spec.n_fft // 2 + 1) * spec.sample_rate / spec.n_fft
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
@@ -76,18 +77,18 @@ def mfcc_tables(spec: MfccSpec) -> MfccTables:
     if right > spec.n_fft:  # an odd window that fills the frame: one zero before it instead
         left, right = left - 1, right - 1
     first_bin, weight_at, weights = _sparse(mel_matrix(spec))
-    cosines = np.zeros((spec.n_mfcc, -(-spec.n_mels // 8) * 8), np.float32)
-    cosines[:, : spec.n_mels] = cosine_matrix(spec)
+    cosines = np.zeros((-(-spec.n_mfcc // 4) * 4, spec.n_mels), np.float32)
+    cosines[: spec.n_mfcc] = cosine_matrix(spec)
     return MfccTables(
-        left, (0.5 * window[left:right]).astype(np.float32), _circle(half, half, -1), _digit_order(half),
+        left, 0.5 * window[left:right], _circle(half, half, -1), _digit_order(half),
         _circle(spec.n_fft, half // 2 + 1, 1), first_bin, weight_at, weights, np.float32(spec.log_floor),
         cosines,
     )  # fmt: skip
 
 
-def _circle(n: int, count: int, sign: int) -> F32:
+def _circle(n: int, count: int, sign: int) -> F64:
     angle = 2 * np.pi * np.arange(count) / n
-    return np.stack([np.cos(angle), sign * np.sin(angle)], axis=1).astype(np.float32)
+    return np.stack([np.cos(angle), sign * np.sin(angle)], axis=1)
 
 
 def _digit_order(n: int) -> I32:
