@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from streamfuse.sinks.durable import PartFile
 from streamfuse.types import NS
@@ -28,25 +28,28 @@ class LabelTable:
     and its score is that of the best. Raw probabilities, where labels carry them, are `<head>.<label>`.
     """
 
+    replays: ClassVar[bool] = False
+
     def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
-        self.file = PartFile(path, resume_at=resume_at)
-        self._has_header = self.file.length > 0
+        self.path = path
+        self._file = PartFile(path, resume_at=resume_at)
+        self._has_header = self._file.length > 0
 
     def write_label(self, label: Label) -> None:
         row = label_row(label)
         if not self._has_header:
-            self.file.write(_BOM + csv_line(list(row)))
+            self._file.write(_BOM + csv_line(list(row)))
             self._has_header = True
-        self.file.write(csv_line(list(row.values())))
+        self._file.write(csv_line(list(row.values())))
 
     def write_event(self, event: Event) -> None:
         """A row is a tick; events are in the events file."""
 
     def sync(self) -> int:
-        return self.file.sync()
+        return self._file.sync()
 
     def close(self, complete: bool) -> None:
-        self.file.close(complete)
+        self._file.close(complete)
 
 
 def label_row(label: Label) -> dict[str, str]:

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 import jinja2
@@ -67,13 +67,16 @@ class PageFacts:
 class TimelinePage:
     """`<stem>.html`, written when the recording is complete.
 
-    It cannot be appended to: a resumed run gives it the labels and events so far once more (`replays`
-    in the table of sinks), and the page is then the same as that of an undisturbed run.
+    It cannot be appended to: a resumed run gives it the labels and events so far once more, and the page is
+    then the same as that of an undisturbed run.
     """
 
+    replays: ClassVar[bool] = True
+
     def __init__(self, path: Path, facts: PageFacts) -> None:
+        self.path = path
         self._facts = facts
-        self.file = PartFile(path)
+        self._file = PartFile(path)
         self.timeline = Timeline()
 
     def write_label(self, label: Label) -> None:
@@ -83,12 +86,16 @@ class TimelinePage:
         self.timeline.push_event(event)
 
     def sync(self) -> int:
-        return 0
+        return self._file.sync()
 
     def close(self, complete: bool) -> None:
-        if complete:
-            self.file.write(render_page(self.timeline, self._facts, self.file.path) + "\n")
-        self.file.close(complete)
+        try:
+            if complete:
+                self._file.write(render_page(self.timeline, self._facts, self.path) + "\n")
+        except BaseException:
+            self._file.close(complete=False)
+            raise
+        self._file.close(complete)
 
 
 def render_page(timeline: Timeline, facts: PageFacts, path: Path) -> str:

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Group
+from rich import box
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
     from streamfuse.types import HeadLabel, Label
 
 State = Literal["connecting", "running", "reconnecting", "stalled", "failed", "ended"]
+Layout = Literal["bars", "plain", "tight"]
+LAYOUTS: tuple[Layout, ...] = ("bars", "plain", "tight")
+"""Widest first; `tight` fits 80 columns."""
 
 STYLES: dict[State, str] = {
     "connecting": "yellow",
@@ -57,49 +63,65 @@ class BoardStatus:
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
-def status_board(sources: Sequence[SourceStatus], board: BoardStatus | None = None) -> Group:
-    """The whole picture for rich.live.Live: the table, then one line per source in trouble."""
-    table = status_table(sources)
-    if board is not None:
-        table.caption = _caption(board)
-        table.caption_justify = "left"
-    troubles = [
-        Text.assemble((f"{status.source}: ", "bold"), (plain(status.trouble), "red"))
-        for status in sources
-        if status.trouble
-    ]
-    notes = [Text(plain(note), "yellow") for note in (board.notes if board else ())]
-    return Group(table, *troubles, *notes)
+class StatusBoard:
+    """What rich.live.Live shows: the table as wide as the terminal allows, then a line per trouble."""
+
+    def __init__(self, sources: Sequence[SourceStatus], board: BoardStatus | None = None) -> None:
+        self._sources, self._board = sources, board or BoardStatus()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for layout in LAYOUTS:
+            table = status_table(self._sources, layout)
+            wanted = Measurement.get(console, options.update(width=10_000), table).maximum
+            if wanted <= options.max_width:
+                break
+        yield table
+        yield _caption(self._board)
+        for status in self._sources:
+            if status.trouble:
+                yield Text.assemble((f"{plain(status.source)}: ", "bold"), (plain(status.trouble), "red"))
+        for note in self._board.notes:
+            yield Text(plain(note), "yellow")
 
 
-def status_table(sources: Sequence[SourceStatus]) -> Table:
+def status_table(sources: Sequence[SourceStatus], layout: Layout = "bars") -> Table:
     """One row per source; the columns of heads are those that any label so far has."""
     heads = list(dict.fromkeys(name for status in sources if status.label for name in status.label.heads))
     heads = heads or ["scene", "emotion"]
-    table = Table(expand=False, header_style="bold", pad_edge=False, border_style="dim")
-    table.add_column("source", no_wrap=True, max_width=24)
+    tight = layout == "tight"
+    table = Table(expand=False, header_style="bold", pad_edge=False, box=box.SIMPLE_HEAD, border_style="dim")
+    table.padding = (0, 1, 0, 0) if tight else (0, 1)
+    table.add_column("source", no_wrap=True, max_width=12 if tight else 24)
     table.add_column("state", no_wrap=True)
-    for head in heads:
-        table.add_column(plain(head), no_wrap=True, min_width=12, overflow="ellipsis")
-    for name in ("age p50", "fps", "drops", "reconn"):
+    for head in [" · ".join(heads)] if tight else heads:
+        table.add_column(plain(head), no_wrap=True, overflow="ellipsis", max_width=30 if tight else None)
+    for name in ("age p50", "fps", "drops", "reconn")[: 3 if tight else 4]:
         table.add_column(name, justify="right", no_wrap=True)
     for status in sources:
-        table.add_row(*_row(status, heads))
+        table.add_row(*_row(status, heads, layout))
     return table
 
 
-def _row(status: SourceStatus, heads: Sequence[str]) -> list[Text]:
+def _row(status: SourceStatus, heads: Sequence[str], layout: Layout) -> list[Text]:
     said = status.label.heads if status.label else {}
     live = status.state == "running"
     age = "–" if status.age_p50_ns is None else f"{status.age_p50_ns / 1e6:.0f} ms"
-    return [
-        Text(plain(status.source), "bold"),
-        _state(status),
-        *(_head(said.get(head), dim=not live) for head in heads),
+    if layout == "tight":
+        words = [_words(said[head]) for head in heads if head in said]
+        answers = [Text(" · ".join(words) or "–", "" if live else "dim")]
+    else:
+        answers = [_head(said.get(head), bars=layout == "bars", dim=not live) for head in heads]
+    numbers = [
         Text(age),
         Text("–" if status.fps is None else f"{status.fps:.1f}"),
         Text(f"{status.dropped:,}", "yellow" if status.dropped else ""),
         Text(f"{status.reconnects:,}", "yellow" if status.reconnects else ""),
+    ]
+    return [
+        Text(plain(status.source), "bold"),
+        _state(status),
+        *answers,
+        *numbers[: 3 if layout == "tight" else 4],
     ]
 
 
@@ -115,7 +137,13 @@ def _state(status: SourceStatus) -> Text:
     return text
 
 
-def _head(said: HeadLabel | None, *, dim: bool) -> Text:
+def _words(said: HeadLabel) -> str:
+    if said.labels is None:
+        return plain(said.label or "–")
+    return ", ".join(plain(label) for label, _ in said.labels[:3]) or "–"
+
+
+def _head(said: HeadLabel | None, *, bars: bool, dim: bool) -> Text:
     if said is None:
         return Text("–", "dim")
     style = "dim" if dim else ""
@@ -125,12 +153,12 @@ def _head(said: HeadLabel | None, *, dim: bool) -> Text:
     score = said.score or 0.0
     full = round(min(1.0, max(0.0, score)) * BAR)
     weak = dim or said.label in ("unknown", "none")
-    return Text.assemble(
-        (f"{plain(said.label or '–'):<10} ", "dim" if weak else "bold"),
-        ("━" * full, "dim" if weak else "cyan"),
-        ("━" * (BAR - full), "bright_black"),
-        (f" {score:.2f}", "dim" if weak else ""),
-    )
+    name, name_style = plain(said.label or "–"), "dim" if weak else "bold"
+    number = (f" {score:.2f}", "dim" if weak else "")
+    if not bars:
+        return Text.assemble((name, name_style), number)
+    bar = [("━" * full, "dim" if weak else "cyan"), ("━" * (BAR - full), "bright_black")]
+    return Text.assemble((f"{name:<10} ", name_style), *bar, number)
 
 
 def _caption(board: BoardStatus) -> Text:

@@ -1,0 +1,56 @@
+"""`<stem>.vtt`: what is going on, as subtitles for a player or a browser's <track>."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from streamfuse.labels.sidecar import VTT_HEADER, CueWriter
+from streamfuse.sinks.durable import PartFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streamfuse.config import LabelConfig
+    from streamfuse.model.spec import HeadSpec
+    from streamfuse.types import Event, Label
+
+
+class Subtitles:
+    """Cues are written as soon as no later event can change them."""
+
+    replays: ClassVar[bool] = True
+
+    def __init__(self, path: Path, heads: Sequence[HeadSpec], config: LabelConfig) -> None:
+        self.path = path
+        self._cues = CueWriter(heads, config)
+        self._label: Label | None = None
+        self._events: list[Event] = []
+        self._file = PartFile(path)
+        self._file.write(VTT_HEADER)
+
+    def write_label(self, label: Label) -> None:
+        # The events that a label brought come after it: they are known when the next label is.
+        if self._label is not None:
+            self._write(self._cues.push(self._label, self._events))
+            self._events = []
+        self._label = label
+
+    def write_event(self, event: Event) -> None:
+        self._events.append(event)
+
+    def sync(self) -> int:
+        return self._file.sync()
+
+    def close(self, complete: bool) -> None:
+        try:
+            if complete:
+                self._write(self._cues.flush(self._events))
+        except BaseException:
+            self._file.close(complete=False)
+            raise
+        self._file.close(complete)
+
+    def _write(self, blocks: Sequence[str]) -> None:
+        for block in blocks:
+            self._file.write(block)
