@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from streamfuse.config import LabelConfig
 from streamfuse.model.spec import HeadSpec
-from streamfuse.types import MS, NS, Event, Label
+from streamfuse.types import MS, NS, Event
 
 VTT_HEADER = "WEBVTT\n\n"
 
@@ -21,11 +21,13 @@ VTT_HEADER = "WEBVTT\n\n"
 class CueState:
     """What goes from one push to the next: plain data, so that a checkpoint can hold it.
 
+    now_ns   end of the last tick
     running  head -> labels whose event has begun by since_ns, in the order in which they did
     changes  (time, 0 end | 1 new, head, label) after since_ns, which others may still precede
     """
 
     since_ns: int = 0
+    now_ns: int = 0
     running: dict[str, list[str]] = field(default_factory=dict)
     changes: list[tuple[int, int, str, str]] = field(default_factory=list)
 
@@ -44,24 +46,22 @@ class CueWriter:
     def reset(self) -> None:
         self.state = CueState()
 
-    def push(self, label: Label, events: Sequence[Event]) -> list[str]:
-        """Take the events that `label` brought; return the blocks that are complete.
+    def push(self, events: Sequence[Event], now_ns: int) -> list[str]:
+        """Take the events of the tick that ended at `now_ns`; return the blocks that are complete.
 
         A block is a cue with the empty line after it; the file is VTT_HEADER and all the blocks.
         """
-        self._take_in(events)
-        return self._advance(label.head.start_ns - self._dwell_ns)
-
-    def flush(self, events: Sequence[Event]) -> list[str]:
-        """Take the events of EventTracker.flush(); return the blocks that were held back."""
-        self._take_in(events)
-        return self._advance(None)
-
-    def _take_in(self, events: Sequence[Event]) -> None:
         for event in events:
             at_ns, order = (event.start_ns, 1) if event.end_ns is None else (event.end_ns, 0)
             self.state.changes.append((at_ns, order, event.head, event.label))
         self.state.changes.sort()
+        # What began before the last tick's end less the dwell was told by then.
+        sure_ns, self.state.now_ns = self.state.now_ns - self._dwell_ns, now_ns
+        return self._advance(sure_ns)
+
+    def flush(self) -> list[str]:
+        """After the events of EventTracker.flush(): the blocks that were held back."""
+        return self._advance(None)
 
     def _advance(self, until_ns: int | None) -> list[str]:
         """Go through the changes up to `until_ns`; None is all."""

@@ -16,20 +16,8 @@ TOP = 5
 """So many labels of a head are told."""
 
 RESERVED = frozenset(
-    [
-        "schema",
-        "source",
-        "session",
-        "tick",
-        "time",
-        "start_s",
-        "end_s",
-        "modalities",
-        "partial",
-        "warm",
-        "dropped",
-        "latency",
-    ]
+    {"schema", "source", "session", "tick", "time", "start_s", "end_s"}
+    | {"modalities", "partial", "warm", "dropped", "latency"}
 )
 """Keys of a label line beside the heads: no head may be called so."""
 
