@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from streamfuse.errors import OutputError, StageError
-from streamfuse.sinks import durable
 from streamfuse.sinks.durable import PartFile, write_whole
 
 LIMITED = """
@@ -89,7 +88,7 @@ def test_part_file_full_disk_keeps_whole_lines_and_may_be_tried_again(tmp_path: 
 
 def test_part_file_short_writes_are_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
-    monkeypatch.setattr(durable.os, "write", lambda fd, data: real(fd, bytes(data[:3])))
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data[:3])))
     write_whole(tmp_path / "clip.csv", "a line of several writes\n")
     assert (tmp_path / "clip.csv").read_text() == "a line of several writes\n"
 
@@ -104,7 +103,7 @@ def test_part_file_write_error_names_path_and_errno(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable.os, "write", refuse)
+        patch.setattr(os, "write", refuse)
         with pytest.raises(OutputError) as caught:
             file.write_line("lost")
     assert str(caught.value) == (
@@ -122,7 +121,7 @@ def test_part_file_failed_sync_is_told_and_leaves_only_the_part(
     def refuse(fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(durable.os, "fsync", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OutputError, match=r"errno 5 \(Input/output error\)"):
         file.close(complete=True)
     assert names(tmp_path) == ["clip.csv.part"]
@@ -131,7 +130,7 @@ def test_part_file_failed_sync_is_told_and_leaves_only_the_part(
 def test_part_file_refuses_a_folder_it_cannot_write_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError) as caught:
         PartFile(tmp_path / "clip.csv")
     assert str(caught.value) == (

@@ -44,7 +44,8 @@ def test_table_wide_has_bars() -> None:
 
 def test_table_of_a_hundred_columns_has_scores() -> None:
     assert shown([DOOR], width=110)[1] == (
-        " door     ● running   street 0.81   happy 0.61   rain 0.91, dog 0.50     62 ms   10.0   1,234        2"
+        " door     ● running   street 0.81   happy 0.61   rain 0.91, dog 0.50"
+        "     62 ms   10.0   1,234        2"
     )
 
 
