@@ -24,20 +24,18 @@ class Subtitles:
     def __init__(self, path: Path, heads: Sequence[HeadSpec], config: LabelConfig) -> None:
         self.path = path
         self._cues = CueWriter(heads, config)
-        self._label: Label | None = None
-        self._events: list[Event] = []
+        self._tick_events: list[Event] = []
+        self._now_ns = 0
         self._file = PartFile(path)
         self._file.write(VTT_HEADER)
 
     def write_label(self, label: Label) -> None:
-        # The events that a label brought come after it: they are known when the next label is.
-        if self._label is not None:
-            self._write(self._cues.push(self._label, self._events))
-            self._events = []
-        self._label = label
+        # The events that a label brought come after it, so they are complete when the next label comes.
+        self._take_tick()
+        self._now_ns = label.head.end_ns
 
     def write_event(self, event: Event) -> None:
-        self._events.append(event)
+        self._tick_events.append(event)
 
     def sync(self) -> int:
         return self._file.sync()
@@ -45,11 +43,16 @@ class Subtitles:
     def close(self, complete: bool) -> None:
         try:
             if complete:
-                self._write(self._cues.flush(self._events))
+                self._take_tick()
+                self._write(self._cues.flush())
         except BaseException:
             self._file.close(complete=False)
             raise
         self._file.close(complete)
+
+    def _take_tick(self) -> None:
+        self._write(self._cues.push(self._tick_events, self._now_ns))
+        self._tick_events = []
 
     def _write(self, blocks: Sequence[str]) -> None:
         for block in blocks:
