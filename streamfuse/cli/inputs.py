@@ -29,7 +29,7 @@ class Job:
 
     given   as it was typed, or found in a folder; safe to show
     source  None when it is refused already, and `error` says why
-    stem    its outputs are DIR/<stem>.labels.jsonl and so on; may contain folders
+    stem    its outputs are DIR/<stem>.labels.jsonl and so on; may contain folders; "" when refused
     """
 
     given: str
@@ -40,7 +40,7 @@ class Job:
     @property
     def name(self) -> str:
         """`source` of its labels: never a path."""
-        return Path(self.stem).name
+        return Path(self.stem).name or self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
     for text in inputs:
         for one in _find(text, output):
             found.setdefault(one.identity, one)
-    taken = Counter(one.stem.casefold() for one in found.values())
+    taken = Counter(one.stem.casefold() for one in found.values() if one.error is None)
     return [
         Job(one.given, one.source, _distinct(one) if taken[one.stem.casefold()] > 1 else one.stem, one.error)
         for one in found.values()
@@ -85,7 +85,7 @@ def _find(text: str, output: Path) -> Iterator[_Found]:
                 "process takes recordings", got=source.display, hint="for a live source: `streamfuse run`"
             )
     except StreamfuseError as error:
-        yield _Found(text, None, path.stem, text, error)
+        yield _refused(_safe(text), text, error)
         return
     if isinstance(source, FileSource):
         yield _Found(text, source, path.stem, _absolute(path))
@@ -99,13 +99,23 @@ def _find_in_folder(text: str, folder: Path, output: Path) -> Iterator[_Found]:
     for problem in unreadable:
         where = str(problem.filename)
         error = SourceRefused("a folder must be readable", got=problem.strerror, where=where)
-        yield _Found(where, None, Path(where).name, where, error)
+        yield _refused(where, where, error)
     if not files and not unreadable:
         error = SourceRefused("a folder must hold media files", got="none", where=folder)
-        yield _Found(text, None, folder.name or "folder", _absolute(folder), error)
+        yield _refused(text, _absolute(folder), error)
     for file in files:
         stem = file.relative_to(folder).with_suffix("").as_posix()
         yield _Found(str(file), parse_source(str(file)), stem, _absolute(file))
+
+
+def _refused(given: str, identity: str, error: StreamfuseError) -> _Found:
+    return _Found(given, None, "", identity, error)
+
+
+def _safe(text: str) -> str:
+    """An address that could not be read may still hold a password."""
+    scheme, is_url, _ = text.partition("://")
+    return f"{scheme}://***" if is_url else text
 
 
 def _absolute(path: Path) -> str:
@@ -114,13 +124,12 @@ def _absolute(path: Path) -> str:
 
 
 def _media_files(folder: Path, output: Path, unreadable: list[OSError]) -> Iterator[Path]:
-    """Media files under a folder, sorted; hidden ones and the run's own output folder left out."""
+    """Media files under a folder, sorted; hidden ones and what the run itself writes left out."""
     own = output.resolve()
     for root, folders, files in os.walk(folder, onerror=unreadable.append):
         here = Path(root)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != own)
-        if here.resolve() == own:
-            continue
         for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in MEDIA_SUFFIXES:
+            is_result = file.endswith(".overlay.mp4") and folder.resolve() == own
+            if not file.startswith(".") and Path(file).suffix.lower() in MEDIA_SUFFIXES and not is_result:
                 yield here / file

@@ -16,7 +16,7 @@ from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
 from streamfuse.errors import StreamfuseError
 from streamfuse.model.runtime import Model
-from streamfuse.pipeline import Processing, process_source
+from streamfuse.pipeline.recorded import Processing, process_source
 from streamfuse.sinks import FileSink, open_file_sinks
 from streamfuse.sinks.durable import write_whole
 from streamfuse.sinks.summary import LabelShares
@@ -112,7 +112,7 @@ def process_recording(run: Run, job: Job, report: Report, progress: RunProgress)
             progress.begin(job.given, _goal_ns(processing, run))
             base = run.output / job.stem
             with _finished(
-                open_file_sinks(run.config.outputs, base, source=job.source, model=run.model.spec)
+                open_file_sinks(run.config, base, source=job.source, model=run.model.spec, span=run.span)
             ) as sinks:
                 _write_all(processing, sinks, report, progress)
             report.outputs = [sink.path.relative_to(run.output).as_posix() for sink in sinks]

@@ -12,8 +12,8 @@ from streamfuse.config import AppConfig, DecodeConfig, LabelConfig, TickConfig
 from streamfuse.errors import ConfigError
 from streamfuse.media.decode import open_decoder
 from streamfuse.media.source import Source, parse_source
-from streamfuse.model.runtime import Model, load_model
-from streamfuse.pipeline.interpret import Interpreter
+from streamfuse.model.runtime import Model
+from streamfuse.pipeline.interpret import Interpreter, loaded_model
 from streamfuse.pipeline.live import LiveTicks
 from streamfuse.pipeline.names import source_name
 from streamfuse.pipeline.recorded import Processing
@@ -50,7 +50,7 @@ def analyze(
         raise ConfigError("start_s must be at least 0 and below end_s", got=f"{start_s} and {end_s}")
     if mode == "live" and (start_s or end_s is not None):
         raise ConfigError("a live source has no start_s and end_s", got=f"{start_s} and {end_s}")
-    loaded = model if isinstance(model, Model) else load_model(model, device=device)
+    loaded = loaded_model(model, device)
     config = AppConfig(
         labels=labels or LabelConfig(), ticks=ticks or TickConfig(), decode=decode or DecodeConfig()
     )

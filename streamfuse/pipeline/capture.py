@@ -14,8 +14,8 @@ from streamfuse.config import LabelConfig, TickConfig
 from streamfuse.errors import StageError
 from streamfuse.media.arrays import ArrayResampler
 from streamfuse.media.frames import picture_from_rgb
-from streamfuse.model.runtime import Model, load_model
-from streamfuse.pipeline.interpret import Interpreter
+from streamfuse.model.runtime import Model
+from streamfuse.pipeline.interpret import Interpreter, loaded_model
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.types import (
     F32,
@@ -63,7 +63,7 @@ class Analyzer:
         device: str = "auto",
         clock: Clock = SYSTEM,
     ) -> None:
-        self.model = model if isinstance(model, Model) else load_model(model, device=device)
+        self.model = loaded_model(model, device)
         self._ticks = ticks or TickConfig()
         self._tracks = frozenset(tracks)
         self._clock, self._source = clock, source

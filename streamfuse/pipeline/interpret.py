@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from streamfuse.analysis import Inputs, Stepper
 from streamfuse.config import LabelConfig, TickConfig
 from streamfuse.labels.events import EventTracker
 from streamfuse.labels.smooth import Labeller
-from streamfuse.model.runtime import Model
+from streamfuse.model.runtime import Model, load_model
 from streamfuse.types import Answer, Event, Label
 
 
@@ -41,3 +43,10 @@ class Interpreter:
             for label in self.labeller.push(answer):
                 told += [label, *self.events.push(label)]
         return told
+
+
+def loaded_model(model: Model | str | os.PathLike[str] | None, device: str) -> Model:
+    """The model itself, or the one in the file, or (None) the default one; ModelError where it is refused."""
+    if model is None or isinstance(model, str | os.PathLike):
+        return load_model(model, device=device)
+    return model
