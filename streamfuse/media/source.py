@@ -19,12 +19,15 @@ _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*[:,]")
 
 # Sources that make something from nothing, and filters that only reshape it: none of them reads a file.
 LAVFI_FILTERS = frozenset(
-    "testsrc testsrc2 smptebars smptehdbars pal75bars rgbtestsrc yuvtestsrc color colorspectrum gradients"
-    " mandelbrot life cellauto sierpinski zoneplate nullsrc allrgb allyuv haldclutsrc"
-    " sine anoisesrc anullsrc aevalsrc afirsrc hilbert sinc"
-    " format aformat fps scale setsar setdar setpts asetpts noise hue eq rotate vflip hflip transpose volume"
-    " tremolo vibrato aresample geq drawbox drawgrid fade afade loop trim atrim boxblur gblur negate"
-    " channelmap pan asetrate settb asettb apad adelay".split()
+    re.split(
+        r"\s+",
+        "testsrc testsrc2 smptebars smptehdbars pal75bars rgbtestsrc yuvtestsrc color colorspectrum gradients"
+        " mandelbrot life cellauto sierpinski zoneplate nullsrc allrgb allyuv haldclutsrc"
+        " sine anoisesrc anullsrc aevalsrc afirsrc hilbert sinc"
+        " format aformat fps scale setsar setdar setpts asetpts noise hue eq rotate vflip hflip transpose"
+        " volume tremolo vibrato aresample geq drawbox drawgrid fade afade loop trim atrim boxblur gblur"
+        " negate channelmap pan asetrate settb asettb apad adelay",
+    )
 )
 DEVICE_OPTIONS = frozenset(
     {"video_size", "framerate", "input_format", "pixel_format", "sample_rate", "channels"}

@@ -1,0 +1,286 @@
+"""A source, opened, as a stream of sessions, frames and chunks. Everything FFmpeg may do wrong ends here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Self
+
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.config import DecodeConfig, TickConfig
+from streamfuse.errors import SourceLost, SourceRefused, StageError
+from streamfuse.media.demux import Demuxer, Read
+from streamfuse.media.faults import PYAV_ERRORS
+from streamfuse.media.limits import MAX_CHANNELS, RATES_HZ
+from streamfuse.media.opening import Input, open_inputs
+from streamfuse.media.probe import frame_rate, pixel_aspect, source_info
+from streamfuse.media.sessions import Builder, Sessions, Span
+from streamfuse.media.source import FileSource, Source
+from streamfuse.media.timeline import Decoded, Unwrapper, ticks_to_ns
+from streamfuse.media.tracks import AudioBuilder, VideoBuilder
+from streamfuse.media.truncation import is_truncated
+from streamfuse.types import MS, NS, MediaItem, Mode, Track
+
+FRAME_NS = 40 * MS
+"""A frame's duration where nothing says it: 25 frames a second."""
+KEY_FRAME_PATIENCE = 3
+"""Before its first item a live source gets so many read timeouts: its key frame may be that far away."""
+ARRIVALS = 64
+"""Packets whose arrival is remembered until their frame comes out; decoders reorder far fewer."""
+
+
+class Decoder:
+    """One opened source; iterate once: SessionStart first, then items in the order in which they arrived.
+
+    info         what is in the source
+    position_ns  media time reached, from 0
+    counters     what was dropped, skipped, repaired and seen, by name
+    truncated    recorded: the file ends before it should (known at the end)
+    raises       SourceLost from the iteration when a live source ends, stalls or breaks off, after its last
+                 item; SourceRefused when nothing of it can be decoded
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        inputs: list[Input],
+        *,
+        decode: DecodeConfig,
+        ticks: TickConfig,
+        mode: Mode,
+        picture_side: int,
+        first_session: int = 0,
+        clock: Clock = SYSTEM,
+        span: tuple[int, int | None] | None = None,
+    ) -> None:
+        self.source, self.mode = source, mode
+        self.info = source_info(inputs)
+        self.truncated = False
+        self._inputs, self._decode, self._clock = inputs, decode, clock
+        self._live = mode == "live"
+        self._counts: Counter[str] = Counter()
+        self._tracks = {
+            track: _TrackState(item, stream, self._live)
+            for item in inputs
+            for track, stream in item.streams.items()
+        }
+        builders: dict[Track, Builder] = {}
+        if "video" in self._tracks:
+            aspect = pixel_aspect(self._tracks["video"].stream)
+            builders["video"] = VideoBuilder(picture_side, aspect)
+        self._audio = AudioBuilder()
+        if "audio" in self._tracks:
+            builders["audio"] = self._audio
+        starts = {t.track: t.start_ns for t in self.info.tracks if t.start_ns is not None}
+        self._sessions = Sessions(
+            builders,
+            mode=mode,
+            max_gap_ns=ticks.max_gap_ms * MS,
+            first_session=first_session,
+            starts=starts,
+            duration_ns=self.info.duration_ns,
+            span=None if span is None else Span(min(starts.values(), default=0), *span),
+            counters=self._counts,
+        )
+        self._span = span
+        self._demuxer = Demuxer(source, inputs, live=self._live, clock=clock, counters=self._counts)
+        self._last_item_ns: int | None = None
+        self._begun = False
+        self._reached_ns: dict[Track, int] = {}
+
+    @property
+    def position_ns(self) -> int:
+        return self._sessions.position_ns
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return dict(self._counts) | self._audio.counters
+
+    def __iter__(self) -> Iterator[MediaItem]:
+        if self._begun:
+            raise StageError("a Decoder is iterated once", where=self.source)
+        self._begun = True
+        return self._items()
+
+    def close(self) -> None:
+        self._demuxer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _items(self) -> Iterator[MediaItem]:
+        started_ns = self._clock.monotonic_ns()
+        lost: SourceLost | None = None
+        try:
+            for read in self._demuxer:
+                yield from self._decode_packet(read)
+                if self._sessions.done:
+                    break
+                if self._live:
+                    self._check_progress(read.arrival_ns, started_ns)
+        except SourceLost as error:
+            lost = error
+        yield from self._end()
+        if lost is None and self._live and self.source.paced:
+            lost = SourceLost("a live source must not end", got="end of stream", where=self.source)
+        if lost is not None:
+            raise lost
+
+    def _end(self) -> Iterator[MediaItem]:
+        """Drain the decoders, close the session, and judge how it ended."""
+        if not self._sessions.done:
+            for track in self._tracks:
+                yield from self._push_frames(track, self._decode_frames(track, None), None)
+        items = self._sessions.end()
+        yield from items
+        if self._last_item_ns is None and not items and not self._live and self._span is None:
+            hint = "it may be damaged" if isinstance(self.source, FileSource) else None
+            raise SourceRefused("some picture or sound must decode", got="none", where=self.source, hint=hint)
+        if not self._live and not self._sessions.done:
+            self.truncated = self._demuxer.broke_off or is_truncated(
+                self.source, self._inputs, self._reached_ns
+            )
+
+    def _check_progress(self, now_ns: int, started_ns: int) -> None:
+        """Bytes alone are no progress: a live source has to bring frames."""
+        timeout_ns = round(self._decode.read_timeout_s * NS)
+        if self._last_item_ns is None:
+            late = now_ns - started_ns > KEY_FRAME_PATIENCE * timeout_ns
+        else:
+            late = now_ns - self._last_item_ns > timeout_ns
+        if late:
+            raise SourceLost("a live source must bring frames", got="bytes only", where=self.source)
+
+    # -- packets to frames -------------------------------------------------------
+
+    def _decode_packet(self, read: Read) -> Iterator[MediaItem]:
+        packet = read.packet
+        if packet.is_corrupt:
+            self._counts["corrupt_packets"] += 1
+            # A damaged picture is concealed and better than none; damaged sound is a burst of noise.
+            if read.track == "audio":
+                return
+        if self._live and packet.pts is not None:
+            self._tracks[read.track].note_arrival(packet.pts, read.arrival_ns)
+        yield from self._push_frames(read.track, self._decode_frames(read.track, packet), read)
+
+    def _decode_frames(self, track: Track, packet: Any) -> list[Any]:
+        try:
+            frames: list[Any] = self._tracks[track].context.decode(packet)
+        except PYAV_ERRORS:
+            self._counts["decode_errors"] += 1
+            return []
+        return frames
+
+    def _push_frames(self, track: Track, frames: list[Any], read: Read | None) -> Iterator[MediaItem]:
+        state = self._tracks[track]
+        for frame in frames:
+            arrival_ns = 0 if read is None else read.arrival_ns
+            item = state.video(frame, arrival_ns) if track == "video" else state.audio(frame, arrival_ns)
+            if item is None or not self._within_limits(item):
+                self._counts["bad_frames"] += 1
+                continue
+            if item.pts_ns == NO_PTS:
+                self._counts["pts_interpolated"] += 1
+                expected = self._sessions.expected_ns(track)
+                item = replace(item, pts_ns=expected if expected is not None else state.start_ns)
+            self._counts[f"{track}_frames"] += 1
+            end_ns = item.pts_ns + item.dur_ns
+            self._reached_ns[track] = max(end_ns, self._reached_ns.get(track, end_ns))
+            for media in self._sessions.push(item):
+                self._last_item_ns = arrival_ns
+                yield media
+
+    def _within_limits(self, item: Decoded) -> bool:
+        frame = item.frame
+        if item.track == "video":
+            return bool(0 < frame.width * frame.height <= self._decode.max_pixels)
+        return bool(
+            RATES_HZ[0] <= frame.sample_rate <= RATES_HZ[1] and 1 <= frame.layout.nb_channels <= MAX_CHANNELS
+        )
+
+
+NO_PTS = -(1 << 62)
+"""A frame without a time stamp, until one is interpolated."""
+
+
+class _TrackState:
+    """One track's stream, its clock, and what its decoded frames say of themselves."""
+
+    def __init__(self, item: Input, stream: Any, live: bool) -> None:
+        self.stream, self.context = stream, stream.codec_context
+        self._base = stream.time_base
+        self.unwrap: Unwrapper = item.unwrapper
+        self.start_ns = 0 if stream.start_time is None else ticks_to_ns(stream.start_time, self._base)
+        rate = frame_rate(stream) if stream.type == "video" else None
+        self._frame_ns = round(NS / rate) if rate and 1 <= rate <= 1000 else FRAME_NS
+        # Multipart JPEG has no time of its own; a camera's pictures are as old as their arrival.
+        self._by_arrival = live and item.container.format.name == "mpjpeg"
+        self._live = live
+        self._arrivals: dict[int, int] = {}
+
+    def note_arrival(self, pts: int, arrival_ns: int) -> None:
+        self._arrivals[pts] = arrival_ns
+        if len(self._arrivals) > ARRIVALS:
+            del self._arrivals[next(iter(self._arrivals))]
+
+    def video(self, frame: Any, arrival_ns: int) -> Decoded | None:
+        if self._live and frame.pts is not None:
+            arrival_ns = self._arrivals.pop(frame.pts, arrival_ns)
+        duration = frame.duration
+        dur_ns = ticks_to_ns(duration, self._base) if duration else 0
+        if not 0 < dur_ns <= 3600 * NS:
+            dur_ns = self._frame_ns
+        parameters = (frame.width, frame.height, frame.format.name)
+        return Decoded("video", self._pts_ns(frame, arrival_ns), dur_ns, parameters, frame, arrival_ns)
+
+    def audio(self, frame: Any, arrival_ns: int) -> Decoded | None:
+        rate = frame.sample_rate
+        if not rate or not frame.samples:
+            return None
+        parameters = (rate, frame.layout.name)
+        dur_ns = frame.samples * NS // rate
+        return Decoded("audio", self._pts_ns(frame, arrival_ns), dur_ns, parameters, frame, arrival_ns)
+
+    def _pts_ns(self, frame: Any, arrival_ns: int) -> int:
+        if self._by_arrival:
+            return arrival_ns
+        return NO_PTS if frame.pts is None else ticks_to_ns(self.unwrap(frame.pts), self._base)
+
+
+def open_decoder(
+    source: Source,
+    *,
+    decode: DecodeConfig | None = None,
+    ticks: TickConfig | None = None,
+    mode: Mode,
+    picture_side: int,
+    first_session: int = 0,
+    clock: Clock = SYSTEM,
+    span: tuple[int, int | None] | None = None,
+) -> Decoder:
+    """Open a source for decoding.
+
+    picture_side   largest short side of rendered pictures: pictures are shrunk by the whole factor that
+                   brings them to it or below
+    first_session  number of the first session (live: above every earlier one of this source)
+    span           (from, to) in nanoseconds of file time; to None is the end
+    raises         SourceRefused, SourceLost, BackendError
+    """
+    decode, ticks = decode or DecodeConfig(), ticks or TickConfig()
+    inputs = open_inputs(source, decode, mode)
+    return Decoder(
+        source,
+        inputs,
+        decode=decode,
+        ticks=ticks,
+        mode=mode,
+        picture_side=picture_side,
+        first_session=first_session,
+        clock=clock,
+        span=span,
+    )

@@ -1,0 +1,179 @@
+"""Opening a source within its limits, and choosing the tracks to decode."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+from av.codec.hwaccel import HWAccel
+from av.stream import Discard, Disposition
+
+from streamfuse.config import DecodeConfig
+from streamfuse.errors import BackendError, SourceError, SourceRefused
+from streamfuse.media.faults import PYAV_ERRORS, source_error
+from streamfuse.media.limits import check_codec, check_picture, check_sound, decoder_options, open_options
+from streamfuse.media.source import DeviceSource, FileSource, LavfiSource, Source, UrlSource
+from streamfuse.media.timeline import Unwrapper
+from streamfuse.types import Mode, Track
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
+
+# Pictures that are no video: covers, previews, photographs.
+_STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+# Time stamps of these formats run modulo 2**bits. (RTP is unwrapped by FFmpeg itself.)
+_WRAP_BITS = {"mpegts": 33, "mpeg": 33, "hls": 33, "flv": 32, "live_flv": 32}
+
+
+@dataclass
+class Input:
+    """One open container and the tracks of it that are decoded."""
+
+    container: InputContainer
+    streams: dict[Track, Any]
+    unwrapper: Unwrapper
+
+    def close(self) -> None:
+        self.container.close()
+
+
+def open_inputs(source: Source, decode: DecodeConfig, mode: Mode) -> list[Input]:
+    """Open every input of a source and choose its tracks.
+
+    returns  one Input, or two for a camera with a microphone and for a test pattern with sound
+    raises   SourceRefused, SourceLost; BackendError for a hardware decoder that is not there
+    """
+    if not decode.video and not decode.audio:
+        raise SourceRefused("a source must be read for video or audio", got="neither", where=source)
+    inputs: list[Input] = []
+    try:
+        for address, form, extra in _addresses(source, decode):
+            inputs.append(_open(source, address, form, extra, decode, mode))
+        if not any(item.streams for item in inputs):
+            wanted = " or ".join(n for n, on in (("video", decode.video), ("audio", decode.audio)) if on)
+            raise SourceRefused(f"a source must have a {wanted} track", got="none", where=source)
+    except BaseException:
+        for item in inputs:
+            item.close()
+        raise
+    return inputs
+
+
+def _addresses(source: Source, decode: DecodeConfig) -> list[tuple[str, str | None, dict[str, str]]]:
+    """What FFmpeg is told to open: (address, forced format, further options)."""
+    if isinstance(source, FileSource):
+        return [(_file_address(source), None, {})]
+    if isinstance(source, UrlSource):
+        return [(source.url, "mpegts" if source.kind == "udp" else None, {})]
+    if isinstance(source, LavfiSource):
+        graphs = (source.video if decode.video else None, source.audio if decode.audio else None)
+        return [(graph, "lavfi", {}) for graph in graphs if graph]
+    if isinstance(source, DeviceSource):
+        found: list[tuple[str, str | None, dict[str, str]]] = []
+        if source.video and decode.video:
+            found.append((source.video, "v4l2", dict(source.video_options)))
+        if source.audio and decode.audio:
+            found.append((source.audio, "alsa", dict(source.audio_options)))
+        return found
+    raise SourceRefused("a source must come from parse_source()", got=type(source).__name__)
+
+
+def _file_address(source: FileSource) -> str:
+    """`file:` and the absolute path: a name is never read as a URL, whatever colons it has."""
+    path = source.path.expanduser()
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        raise SourceRefused("a source must exist", got=error.strerror, where=source) from error
+    if stat.S_ISDIR(kind):
+        raise SourceRefused("a source must be a file", got="a folder", where=source)
+    if not stat.S_ISREG(kind) and not stat.S_ISFIFO(kind):
+        raise SourceRefused("a source must be a regular file or a pipe", got="a device", where=source)
+    return f"file:{Path.absolute(path)}"
+
+
+def _open(
+    source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
+) -> Input:
+    options = open_options(source, decode, mode) | extra
+    timeout = (decode.open_timeout_s, decode.read_timeout_s)
+    accel = HWAccel("cuda", allow_software_fallback=False) if decode.hwaccel == "cuda" else None
+    try:
+        container = av.open(
+            address,
+            "r",
+            format=form,
+            options=options,
+            timeout=timeout,
+            hwaccel=accel,
+            metadata_errors="replace",
+        )
+    except PYAV_ERRORS as error:
+        raise source_error(error, source) from None
+    except RuntimeError as error:
+        if accel is None:
+            raise
+        rule = "decode.hwaccel: cuda needs a GPU decoder for this codec"
+        raise BackendError(rule, got=source.redact(str(error)), where=source) from None
+    try:
+        streams = choose_streams(container, source, decode)
+        for stream in container.streams:
+            if stream not in streams.values():
+                stream.discard = Discard.all
+        for track, stream in streams.items():
+            _set_up(stream.codec_context, track, decode, mode)
+    except SourceError:
+        container.close()
+        raise
+    return Input(container, streams, Unwrapper(_WRAP_BITS.get(container.format.name)))
+
+
+def choose_streams(container: InputContainer, source: Source, decode: DecodeConfig) -> dict[Track, Stream]:
+    """The best video and the best audio stream that we accept, chosen by type, never by position.
+
+    raises  SourceRefused by the name of the codec where a type has streams and none is accepted
+    """
+    chosen: dict[Track, Stream] = {}
+    wanted: list[Track] = [t for t, on in (("video", decode.video), ("audio", decode.audio)) if on]  # type: ignore[misc]
+    for track in wanted:
+        streams = [s for s in container.streams if s.type == track and not s.disposition & _STILL]
+        best = container.streams.best(track) if streams else None
+        streams.sort(key=lambda s: s is not best)
+        refusals: list[SourceRefused] = []
+        for stream in streams:
+            try:
+                _check(stream, track, source, decode)
+            except SourceRefused as refusal:
+                refusals.append(refusal)
+            else:
+                chosen[track] = stream
+                break
+        if refusals and track not in chosen:
+            raise refusals[0]
+    return chosen
+
+
+def _check(stream: Any, track: Track, source: Source, decode: DecodeConfig) -> None:
+    context = stream.codec_context
+    if context is None:
+        raise SourceRefused("there must be a decoder for a track", got=f"an unknown {track}", where=source)
+    check_codec(context.codec.canonical_name, context.name, source, decode)
+    if track == "video":
+        check_picture(context.width, context.height, source, decode)
+    elif context.sample_rate:
+        check_sound(context.sample_rate, context.layout.nb_channels, source)
+
+
+def _set_up(context: Any, track: Track, decode: DecodeConfig, mode: Mode) -> None:
+    if track == "audio":
+        context.thread_count = 1
+        return
+    context.options = context.options | decoder_options(decode)
+    context.thread_count = decode.threads
+    # Frame threads decode faster and answer later: right for a recording, wrong for a camera.
+    context.thread_type = "FRAME" if mode == "recorded" else "SLICE"
