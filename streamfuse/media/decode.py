@@ -14,20 +14,16 @@ from streamfuse.media.demux import Demuxer, Read
 from streamfuse.media.faults import PYAV_ERRORS
 from streamfuse.media.limits import MAX_CHANNELS, RATES_HZ
 from streamfuse.media.opening import Input, open_inputs
-from streamfuse.media.probe import frame_rate, pixel_aspect, source_info
+from streamfuse.media.probe import pixel_aspect, source_info
 from streamfuse.media.sessions import Builder, Sessions, Span
 from streamfuse.media.source import FileSource, Source
-from streamfuse.media.timeline import Decoded, Unwrapper, ticks_to_ns
-from streamfuse.media.tracks import AudioBuilder, VideoBuilder
+from streamfuse.media.timeline import Decoded
+from streamfuse.media.tracks import NO_PTS, AudioBuilder, TrackReader, VideoBuilder
 from streamfuse.media.truncation import is_truncated
 from streamfuse.types import MS, NS, MediaItem, Mode, Track
 
-FRAME_NS = 40 * MS
-"""A frame's duration where nothing says it: 25 frames a second."""
 KEY_FRAME_PATIENCE = 3
 """Before its first item a live source gets so many read timeouts: its key frame may be that far away."""
-ARRIVALS = 64
-"""Packets whose arrival is remembered until their frame comes out; decoders reorder far fewer."""
 
 
 class Decoder:
@@ -61,7 +57,7 @@ class Decoder:
         self._live = mode == "live"
         self._counts: Counter[str] = Counter()
         self._tracks = {
-            track: _TrackState(item, stream, self._live)
+            track: TrackReader(item, stream, self._live)
             for item in inputs
             for track, stream in item.streams.items()
         }
@@ -202,54 +198,6 @@ class Decoder:
         return bool(
             RATES_HZ[0] <= frame.sample_rate <= RATES_HZ[1] and 1 <= frame.layout.nb_channels <= MAX_CHANNELS
         )
-
-
-NO_PTS = -(1 << 62)
-"""A frame without a time stamp, until one is interpolated."""
-
-
-class _TrackState:
-    """One track's stream, its clock, and what its decoded frames say of themselves."""
-
-    def __init__(self, item: Input, stream: Any, live: bool) -> None:
-        self.stream, self.context = stream, stream.codec_context
-        self._base = stream.time_base
-        self.unwrap: Unwrapper = item.unwrapper
-        self.start_ns = 0 if stream.start_time is None else ticks_to_ns(stream.start_time, self._base)
-        rate = frame_rate(stream) if stream.type == "video" else None
-        self._frame_ns = round(NS / rate) if rate and 1 <= rate <= 1000 else FRAME_NS
-        # Multipart JPEG has no time of its own; a camera's pictures are as old as their arrival.
-        self._by_arrival = live and item.container.format.name == "mpjpeg"
-        self._live = live
-        self._arrivals: dict[int, int] = {}
-
-    def note_arrival(self, pts: int, arrival_ns: int) -> None:
-        self._arrivals[pts] = arrival_ns
-        if len(self._arrivals) > ARRIVALS:
-            del self._arrivals[next(iter(self._arrivals))]
-
-    def video(self, frame: Any, arrival_ns: int) -> Decoded | None:
-        if self._live and frame.pts is not None:
-            arrival_ns = self._arrivals.pop(frame.pts, arrival_ns)
-        duration = frame.duration
-        dur_ns = ticks_to_ns(duration, self._base) if duration else 0
-        if not 0 < dur_ns <= 3600 * NS:
-            dur_ns = self._frame_ns
-        parameters = (frame.width, frame.height, frame.format.name)
-        return Decoded("video", self._pts_ns(frame, arrival_ns), dur_ns, parameters, frame, arrival_ns)
-
-    def audio(self, frame: Any, arrival_ns: int) -> Decoded | None:
-        rate = frame.sample_rate
-        if not rate or not frame.samples:
-            return None
-        parameters = (rate, frame.layout.name)
-        dur_ns = frame.samples * NS // rate
-        return Decoded("audio", self._pts_ns(frame, arrival_ns), dur_ns, parameters, frame, arrival_ns)
-
-    def _pts_ns(self, frame: Any, arrival_ns: int) -> int:
-        if self._by_arrival:
-            return arrival_ns
-        return NO_PTS if frame.pts is None else ticks_to_ns(self.unwrap(frame.pts), self._base)
 
 
 def open_decoder(
