@@ -1,0 +1,203 @@
+"""The one place where sockets are made: bounded, with deadlines, and closed to strangers.
+
+No option is left at libzmq's default where that has no bound (MAXMSGSIZE), is too large for pictures
+(HWM 1000) or waits for ever (LINGER, timeouts). CURVE alone lets anyone in whose key nobody checks, so
+every server's socket belongs to a ZAP domain that is enforced: no authenticator, no entry.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
+
+from streamfuse.errors import WireError
+from streamfuse.types import MS
+from streamfuse.wire.endpoints import EndpointLock, check_endpoint, ipc_path
+from streamfuse.wire.headers import MAX_HEADER, MAX_PAYLOAD
+from streamfuse.wire.keys import Keys
+
+Pattern = Literal["send", "receive", "publish", "subscribe"]
+Socket = zmq.Socket[bytes]
+
+_TYPES = {"send": zmq.DEALER, "receive": zmq.ROUTER, "publish": zmq.PUB, "subscribe": zmq.SUB}
+
+_OPTIONS = {
+    zmq.LINGER: 0,
+    zmq.SNDTIMEO: 1000,
+    zmq.RCVTIMEO: 1000,
+    # Notices a peer that was stopped or unplugged; a program that hangs is the supervisor's to notice.
+    zmq.HEARTBEAT_IVL: 1000,
+    zmq.HEARTBEAT_TIMEOUT: 3000,
+    zmq.HEARTBEAT_TTL: 3000,
+    zmq.HANDSHAKE_IVL: 5000,
+    zmq.RECONNECT_IVL: 50,
+    zmq.RECONNECT_IVL_MAX: 1000,
+    zmq.MAXMSGSIZE: MAX_PAYLOAD,
+    zmq.BACKLOG: 64,
+}
+
+_DOMAIN = "streamfuse"
+
+_REFUSALS: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "handshake",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "handshake_protocol",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "handshake_auth",
+    zmq.EVENT_DISCONNECTED: "disconnects",
+}
+
+
+class Port(Protocol):
+    """Something the loop waits for: a socket or a file descriptor."""
+
+    def fileno(self) -> object: ...
+
+
+@dataclass
+class Wire:
+    """The sockets of one process. `keys` turns CURVE on for every tcp address."""
+
+    keys: Keys | None = None
+    _context: zmq.Context[Socket] = field(default_factory=zmq.Context)
+    _locks: list[EndpointLock] = field(default_factory=list)
+    _monitors: list[Socket] = field(default_factory=list)
+    _authenticator: ThreadAuthenticator | None = None
+    _clients_seen: int = 0
+
+    def bind(
+        self, pattern: Pattern, endpoint: str, *, queue: int, lock: EndpointLock | None = None
+    ) -> Socket:
+        """A socket that others connect to.
+
+        queue  messages that libzmq may hold per peer and direction
+        lock   the address's lock where the caller holds it already
+        raises AddressTaken, WireError where it cannot be bound, ConfigError where it is unsafe
+        """
+        check_endpoint(endpoint, keys=self.keys is not None)
+        if lock is None:
+            lock = EndpointLock(endpoint)
+            lock.acquire()
+        self._locks.append(lock)
+        socket = self._make(pattern, queue)
+        if self.keys is not None and endpoint.startswith("tcp:"):
+            self._serve_curve(socket, self.keys)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise WireError("the address cannot be bound", got=error.strerror, where=endpoint) from error
+        path = ipc_path(endpoint)
+        if path is not None:
+            path.chmod(0o600)
+        return socket
+
+    def connect(self, pattern: Pattern, endpoints: str | list[str], *, queue: int) -> Socket:
+        """A socket that connects, again and again, to addresses which may not be there yet."""
+        socket = self._make(pattern, queue)
+        for endpoint in [endpoints] if isinstance(endpoints, str) else endpoints:
+            check_endpoint(endpoint, keys=self.keys is not None)
+            if self.keys is not None and endpoint.startswith("tcp:"):
+                pair = self.keys.client()
+                socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret
+                socket.curve_serverkey = self.keys.server_public()
+            socket.connect(endpoint)
+        return socket
+
+    def monitor(self, socket: Socket) -> Socket:
+        """A socket that tells when peers of `socket` fail to shake hands; read it with refusals()."""
+        monitor: Socket = socket.get_monitor_socket(sum(_REFUSALS))
+        self._monitors.append(socket)
+        return monitor
+
+    def check(self) -> None:
+        """Raise WireError where the authenticator has died; take in keys that were added or taken away."""
+        if self._authenticator is None or self.keys is None:
+            return
+        if not self._authenticator.is_alive():
+            raise WireError("the authenticator must be running", got="a dead thread")
+        seen = self.keys.clients.stat().st_mtime_ns
+        if seen != self._clients_seen:
+            self._clients_seen = seen
+            self._authenticator.configure_curve(domain=_DOMAIN, location=str(self.keys.clients))
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Close every socket, giving what is under way `linger_ms` to leave; never longer. Twice is once."""
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        while self._monitors:
+            self._monitors.pop().disable_monitor()
+        self._context.destroy(linger=linger_ms)  # sockets first: term() waits for them without end
+        for lock in self._locks:
+            lock.release()
+
+    def _make(self, pattern: Pattern, queue: int) -> Socket:
+        socket = self._context.socket(_TYPES[pattern])
+        for option, value in _OPTIONS.items():
+            socket.setsockopt(option, value)
+        socket.set_hwm(queue)
+        if pattern == "send":
+            # Without it libzmq queues for a peer that is not there, and loses that queue when it comes.
+            socket.setsockopt(zmq.IMMEDIATE, 1)
+        if pattern in ("publish", "subscribe"):
+            socket.setsockopt(zmq.MAXMSGSIZE, MAX_HEADER * 4)
+        return socket
+
+    def _serve_curve(self, socket: Socket, keys: Keys) -> None:
+        pair = keys.server()
+        if self._authenticator is None:
+            self._authenticator = ThreadAuthenticator(self._context)
+            self._authenticator.start()
+            self.check()
+        socket.curve_secretkey, socket.curve_publickey = pair.secret, pair.public
+        socket.curve_server = True
+        socket.zap_domain = _DOMAIN.encode()
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+
+def receive_parts(socket: Socket, limit: int) -> list[memoryview] | None:
+    """The next message's first `limit` parts, or None where there is none; the rest is thrown away.
+
+    The last part of an overlong message is a mark: a caller that counts parts sees one too many.
+    """
+    parts: list[memoryview] = []
+    try:
+        frame = socket.recv(zmq.NOBLOCK, copy=False)
+        parts.append(frame.buffer)
+        while frame.more:
+            frame = socket.recv(zmq.NOBLOCK, copy=False)
+            if len(parts) <= limit:
+                parts.append(frame.buffer)
+    except zmq.Again:
+        return None
+    return parts
+
+
+def send_parts(socket: Socket, parts: list[bytes]) -> bool:
+    """Send without waiting; False where the peer is not there or takes nothing now."""
+    try:
+        socket.send_multipart(parts, zmq.NOBLOCK, copy=sum(map(len, parts)) < 65_536)
+    except (zmq.Again, zmq.ZMQError) as error:
+        if isinstance(error, zmq.Again) or error.errno == zmq.EHOSTUNREACH:
+            return False
+        raise WireError("a message could not be sent", got=error.strerror) from error
+    return True
+
+
+def refusals(monitor: Socket, counts: Counter[str]) -> None:
+    """Count the handshakes that failed since the last call, by kind."""
+    while monitor.poll(0):
+        event = recv_monitor_message(monitor)
+        name = _REFUSALS.get(zmq.Event(event["event"]))
+        if name is not None:
+            counts[name] += 1
+
+
+def wait(readable: list[Socket | int], timeout_ns: int) -> set[Socket | int]:
+    """Wait until one of the sockets or file descriptors can be read, at most so long."""
+    poller = zmq.Poller()
+    for port in readable:
+        poller.register(port, zmq.POLLIN)
+    return {port for port, _ in poller.poll(max(0, -(-timeout_ns // MS)))}
