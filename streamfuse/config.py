@@ -5,9 +5,9 @@ Unknown keys are errors, units are in the key names, and every number has bounds
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -64,6 +64,12 @@ class HeadConfig(Section):
     """An event ends when its smoothed score falls below this."""
     min_dwell_s: float = Field(0.5, ge=0, le=600)
     """An event begins only when the score has stayed at `enter` for this long."""
+
+    @model_validator(mode="after")
+    def _leave_is_not_above_enter(self) -> Self:
+        if self.leave > self.enter:
+            raise ValueError(f"leave ({self.leave}) must not be above enter ({self.enter})")
+        return self
 
 
 class LabelConfig(HeadConfig):
