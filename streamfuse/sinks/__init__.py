@@ -90,7 +90,16 @@ FILE_SINKS: Mapping[str, SinkKind] = {
     "vtt": SinkKind(".vtt", lambda path, rec, _: Subtitles(path, rec.heads, rec.config.labels)),
     "csv": SinkKind(".csv", lambda path, _, at: LabelTable(path, resume_at=at)),
     "html": SinkKind(".html", lambda path, rec, _: TimelinePage(path, rec.page_facts)),
+    "overlay": SinkKind(".overlay.mp4", lambda path, rec, _: _overlay(path, rec)),
 }
+
+
+def _overlay(path: Path, recording: Recording) -> FileSink:
+    # Draws with Pillow, and needs FFmpeg: not for those who want lines only.
+    from streamfuse.sinks.overlay import OverlayVideo
+
+    config = recording.config
+    return OverlayVideo(path, recording.source, decode=config.decode, ticks=config.ticks, span=recording.span)
 
 
 def open_file_sinks(
