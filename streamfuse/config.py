@@ -107,3 +107,80 @@ class AppConfig(Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     labels: LabelConfig = Field(default_factory=LabelConfig)
     outputs: OutputConfig = Field(default_factory=OutputConfig)
+
+
+class SourceConfig(Section):
+    """One source of a run. Its name is its key among the sources."""
+
+    input: str = Field(min_length=1, max_length=4096)
+    """A path, URL or device. It may hold credentials, so it is never shown as it is."""
+    allow_hls: bool = False
+    loop: bool = False
+    """Live: begin a file again when it ends."""
+    decode: DecodeConfig | None = None
+    """In place of the run's own."""
+    ticks: TickConfig | None = None
+    """In place of the run's own."""
+    analyzer: str = Field("0", pattern=r"^[a-z0-9_-]{1,32}$")
+    """Which analyze process takes its ticks."""
+    output: str | None = None
+    """Recorded: folder and stem of the files that are written."""
+    span_ns: tuple[int, int | None] | None = None
+    """Recorded: only this part, in nanoseconds of file time; None is the end."""
+
+
+Channel = Literal["ticks", "answers", "labels", "progress", "status"]
+
+
+class WireConfig(Section):
+    """Where the processes of a run find each other. Unset addresses are sockets in the run directory."""
+
+    keys: str | None = None
+    """Folder of CURVE keys (`streamfuse keys new`); without it only this machine's own addresses are used."""
+    ticks: str | None = None
+    """Decode to analyze; `{analyzer}` stands for the analyze process's name."""
+    answers: str | None = None
+    """Analyze to publish."""
+    labels: str | None = None
+    """Labels and events for whoever subscribes."""
+    progress: str | None = None
+    """How each process is doing, for the supervisor."""
+    status: str | None = None
+    """The same for publish, which makes metrics of it."""
+    drain_s: float = Field(5.0, gt=0, le=60)
+    """How long a process that was asked to stop waits for what is under way."""
+
+
+class LiveOutputConfig(Section):
+    """What publish writes of live sources, beside the labels that it sends to subscribers."""
+
+    folder: str | None = None
+    """Folder of <source>.jsonl; unset: none are written."""
+    max_bytes: int | None = Field(100_000_000, ge=10_000)
+    """A file that would become longer is set aside."""
+    daily: bool = False
+    """Begin a new file every day (UTC)."""
+    keep: int | None = Field(None, ge=0)
+    """How many older files stay; unset: all."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=0, le=65_535)
+    """Prometheus metrics, /healthz and /readyz; unset: none."""
+
+
+class RunConfig(AppConfig):
+    """What the processes of one run are told: the whole configuration, its sources, and where to meet."""
+
+    mode: Mode
+    run_dir: str
+    """Sockets, locks and session numbers; its owner's alone."""
+    sources: dict[str, SourceConfig]
+    wire: WireConfig = Field(default_factory=WireConfig)
+    live: LiveOutputConfig = Field(default_factory=LiveOutputConfig)
+
+    def endpoint(self, channel: Channel, analyzer: str = "0") -> str:
+        """The address of a channel; there is one of `ticks` for each analyze process."""
+        given: str | None = getattr(self.wire, channel)
+        if given is not None:
+            return given.replace("{analyzer}", analyzer)
+        name = f"ticks-{analyzer}" if channel == "ticks" else channel
+        return f"ipc://{self.run_dir}/{name}.sock"
