@@ -8,7 +8,7 @@ import numpy as np
 
 from streamfuse.config import TickConfig
 from streamfuse.errors import StageError
-from streamfuse.ticks.tracks import AudioTrack, PictureTake, Scope, SoundTake, VideoTrack, Watermark
+from streamfuse.ticks.tracks import AudioTrack, Came, PictureTake, Scope, SoundTake, VideoTrack, Watermark
 from streamfuse.ticks.windows import samples_of_hop, tick_count, tick_end
 from streamfuse.types import (
     MS,
@@ -17,6 +17,7 @@ from streamfuse.types import (
     MediaItem,
     Mode,
     SessionStart,
+    Stamp,
     Tick,
     TickHead,
     Trace,
@@ -119,6 +120,7 @@ class Assembler:
         self._counters: Counter[str] = Counter(dict.fromkeys(COUNTERS, 0))
         self._session: _Session | None = None
         self._flushed = False
+        self._now_ns = 0
 
     @property
     def counters(self) -> dict[str, int]:
@@ -134,6 +136,7 @@ class Assembler:
         return session.passed[0] + self._wait_ns(session)
 
     def push(self, item: MediaItem, now_ns: int = 0) -> list[Tick]:
+        self._now_ns = now_ns
         if self._flushed:
             raise StageError("no push() after flush(), reset() first", where=self._source)
         if isinstance(item, SessionStart):
@@ -148,11 +151,12 @@ class Assembler:
             if not session.running():
                 return self._finish()
         else:
-            self._take_in(session, item)
+            self._take_in(session, item, now_ns)
         return self._ready(session, now_ns)
 
     def poll(self, now_ns: int) -> list[Tick]:
         """Live: the ticks whose time is up."""
+        self._now_ns = now_ns
         return [] if self._session is None else self._ready(self._session, now_ns)
 
     def flush(self) -> list[Tick]:
@@ -187,7 +191,7 @@ class Assembler:
             raise StageError(rule, got=name, where=f"{self._source} session {session.start.session}")
         return track.mark
 
-    def _take_in(self, session: _Session, item: VideoFrame | AudioChunk) -> None:
+    def _take_in(self, session: _Session, item: VideoFrame | AudioChunk, now_ns: int) -> None:
         is_frame = isinstance(item, VideoFrame)
         mark = self._mark(session, "video" if is_frame else "audio")
         mark.misses = 0
@@ -196,9 +200,9 @@ class Assembler:
         if item.pts_ns - session.start.zero_ns - reached_ns > ahead_max_ns:
             self._counters["ahead_items"] += 1
         elif isinstance(item, VideoFrame) and session.video is not None:
-            session.video.push(item, session.next_tick)
+            session.video.push(item, session.next_tick, now_ns)
         elif isinstance(item, AudioChunk) and session.audio is not None:
-            session.audio.push(item, session.next_tick)
+            session.audio.push(item, session.next_tick, now_ns)
 
     def _ready(self, session: _Session, now_ns: int) -> list[Tick]:
         """Emit every tick that need not wait any longer."""
@@ -247,7 +251,7 @@ class Assembler:
             audio=audio.presence,
             partial=bool(behind),
             skew_ns=_skew_ns(video, audio, end_ns),
-            trace=Trace(video.arrival_ns or 0, audio.arrival_ns or 0),
+            trace=self._trace(session, video.came, audio.came),
         )
         session.next_tick += 1
         if session.passed:
@@ -255,6 +259,17 @@ class Assembler:
         self._counters["ticks"] += 1
         self._counters["partial"] += bool(behind)
         return Tick(head, video.picture, audio.samples)
+
+    def _trace(self, session: _Session, video: Came | None, audio: Came | None) -> Trace:
+        """Live: `decode` of the last item that the tick uses; `sync` since the first track was there."""
+        arrivals = (video.arrival_ns if video else 0, audio.arrival_ns if audio else 0)
+        used = [came for came in (video, audio) if came is not None]
+        if not (self._live and used):
+            return Trace(*arrivals)
+        last, now_ns = max(used), self._now_ns
+        passed_ns = session.passed[0] if session.passed else now_ns
+        decode = Stamp("decode", last.arrival_ns, last.arrival_ns, last.pushed_ns)
+        return Trace(*arrivals, (decode, Stamp("sync", passed_ns, now_ns, now_ns)))
 
     def _take_video(self, session: _Session, index: int) -> PictureTake:
         if session.video is None:

@@ -47,22 +47,29 @@ class Watermark:
         return int(median(self.pace)) if self.pace else 0
 
 
+class Came(NamedTuple):
+    """When an item came from the demuxer, and when it was decoded and pushed here (monotonic)."""
+
+    arrival_ns: int
+    pushed_ns: int
+
+
 class PictureTake(NamedTuple):
-    """The video of one tick; end_ns and arrival_ns are None where there is none."""
+    """The video of one tick; end_ns and came are None where there is none."""
 
     presence: Presence
     picture: Picture | None
     end_ns: int | None
-    arrival_ns: int | None
+    came: Came | None
 
 
 class SoundTake(NamedTuple):
-    """The sound of one tick; end_ns and arrival_ns are None where there is none."""
+    """The sound of one tick; end_ns, and came of its last piece, are None where there is none."""
 
     presence: Presence
     samples: F32
     end_ns: int | None
-    arrival_ns: int | None
+    came: Came | None
 
 
 @dataclass(slots=True)
@@ -72,7 +79,7 @@ class _Shot:
     tick: int
     pts_ns: int
     end_ns: int
-    arrival_ns: int
+    came: Came
     frame: VideoFrame | None
     picture: Picture | None = None
     used: bool = False
@@ -110,7 +117,7 @@ class VideoTrack:
         self._shown: _Shot | None = None
         self._newest_ns = -1
 
-    def push(self, frame: VideoFrame, next_tick: int) -> None:
+    def push(self, frame: VideoFrame, next_tick: int, now_ns: int) -> None:
         """Keep the frame if a tick can still use it; `next_tick` is the first one that did not go out."""
         pts_ns = frame.pts_ns - self._scope.zero_ns
         if pts_ns < 0:
@@ -121,7 +128,7 @@ class VideoTrack:
             return
         self._advance(pts_ns, frame.dur_ns)
         tick = tick_of(pts_ns, self._scope.hop_ns)
-        shot = _Shot(tick, pts_ns, self.mark.end_ns, frame.arrival_ns, frame)
+        shot = _Shot(tick, pts_ns, self.mark.end_ns, Came(frame.arrival_ns, now_ns), frame)
         if tick < next_tick:  # then nothing is waiting: pts only grow
             shot.used = tick < self._scope.first_tick
             self._counters["late_frames"] += not shot.used
@@ -156,13 +163,13 @@ class VideoTrack:
             return PictureTake("missing", None, None, None)
         presence: Presence = "held" if shot.used else "ok"
         shot.used = True
-        return PictureTake(presence, shot.render(), shot.end_ns, shot.arrival_ns)
+        return PictureTake(presence, shot.render(), shot.end_ns, shot.came)
 
 
 class _Piece(NamedTuple):
     start: int
     samples: F32
-    arrival_ns: int
+    came: Came
 
     @property
     def end(self) -> int:
@@ -181,7 +188,7 @@ class AudioTrack:
         self._follows_ns: int | None = None
         self._shift = 0
 
-    def push(self, chunk: AudioChunk, next_tick: int) -> None:
+    def push(self, chunk: AudioChunk, next_tick: int, now_ns: int) -> None:
         """Place the samples; `next_tick` is the first one that did not go out."""
         start, samples = self._place(chunk), chunk.samples
         floor = self._next or 0
@@ -197,7 +204,7 @@ class AudioTrack:
         # Late ones are kept all the same: the next tick's first MFCC windows reach back into them.
         first, last = self._scope.first_tick * self._hop_samples, next_tick * self._hop_samples
         self._counters["late_audio_samples"] += max(0, min(self._next, last) - max(start, first))
-        self._pieces.append(_Piece(start, samples, chunk.arrival_ns))
+        self._pieces.append(_Piece(start, samples, Came(chunk.arrival_ns, now_ns)))
         self._forget(last - self._scope.context_samples)
         self.mark.pace.append(len(chunk.samples) * SAMPLE_NS)
         self.mark.end_ns = self.mark.sure_ns = self._next * SAMPLE_NS
@@ -224,7 +231,7 @@ class AudioTrack:
         window = sample_range(index, self._hop_samples, self._scope.context_samples)
         out = np.zeros(window.end - window.first, np.float32)
         end: int | None = None
-        arrival_ns: int | None = None
+        came: Came | None = None
         self._forget(window.first)
         for piece in self._pieces:
             if piece.start >= window.end:
@@ -235,7 +242,7 @@ class AudioTrack:
             ]
             if high > window.start:
                 end = high
-                arrival_ns = max(arrival_ns or 0, piece.arrival_ns)
+                came = piece.came if came is None else max(came, piece.came)
         if end is None:
             return SoundTake("missing", out, None, None)
-        return SoundTake("ok", out, end * SAMPLE_NS, arrival_ns)
+        return SoundTake("ok", out, end * SAMPLE_NS, came)
