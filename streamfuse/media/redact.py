@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote
 MASK = "***"
 # Query and path parameters that are shown; the value of any other is hidden.
 _HARMLESS = frozenset({"channel", "subtype", "stream", "fps", "resolution", "width", "height", "profile"})
+# Words of addresses, which would be hidden all over a message for nothing.
+_WORDS = frozenset({"http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "user", "admin"})
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,14 @@ def url_secrets(url: str, parts: SplitResult) -> Secrets:
         found.add(url.partition("://")[2].rpartition("@")[0].partition("/")[2])
     if parts.scheme.startswith("rtmp"):
         found.add(parts.path.rpartition("/")[2])
+    found |= {piece for value in found for piece in _pieces(value)}
     found |= {unquote(value) for value in found} | {quote(unquote(value), safe="") for value in found}
     return Secrets(tuple(sorted(filter(None, found), key=lambda value: (-len(value), value))))
+
+
+def _pieces(value: str) -> list[str]:
+    """The longer words of a secret: a library may have split it at an @ or a slash and quote one part."""
+    return [piece for piece in re.split(r"[\W_]+", unquote(value)) if len(piece) >= 4 and piece not in _WORDS]
 
 
 def _hidden(item: str) -> bool:

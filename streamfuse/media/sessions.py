@@ -46,6 +46,7 @@ class Gate:
     backward: bool = False
     cut: bool = False
     zero_ns: int | None = None
+    first_ns: int | None = None
     newest_ns: int | None = None
     waiting: list[MediaItem] = field(default_factory=list)
 
@@ -114,6 +115,10 @@ class Sessions:
         return None if line.last_ns is None else line.end_ns - line.shift_ns
 
     def push(self, item: Decoded) -> list[MediaItem]:
+        self._place(item)
+        return self._take()
+
+    def _place(self, item: Decoded) -> None:
         line = self._lines[item.track]
         verdict = line.judge(item, self._reached(line), self._max_gap_ns)
         if verdict in (Verdict.JUMP, Verdict.CHANGE):
@@ -128,7 +133,6 @@ class Sessions:
                 self.counters["reordered"] += 1
             else:
                 self._accept(line, item)
-        return self._take()
 
     def end(self) -> list[MediaItem]:
         """The input is over: give out what waits, then a TrackEnd for every track."""
@@ -166,13 +170,19 @@ class Sessions:
     def _confirm(self, line: Line, verdict: Verdict) -> None:
         """The suspects were right: a new session, or this track's arrival in one that has begun."""
         suspects, line.suspects = line.suspects, []
+        undecided: list[Decoded] = []
         if line.joined:
             self._break(line, suspects[0], verdict)
+            for other in self._lines.values():
+                undecided += other.suspects
+                other.suspects = []
         elif line.last_ns is not None or self._gate is None:
             self._arrive(line, suspects[0].pts_ns + line.shift_ns)
         line.parameters = suspects[0].parameters
         for item in suspects:
             self._accept(line, item)
+        for item in undecided:  # what the other track put aside may be at home in the new session
+            self._place(item)
 
     def _break(self, line: Line, first: Decoded, verdict: Verdict) -> None:
         pts_ns = first.pts_ns + line.shift_ns
@@ -228,7 +238,7 @@ class Sessions:
             line.parameters = item.parameters
         line.advance(pts_ns, item.dur_ns)
         self._route(line, self._builders[item.track].push(item, pts_ns))
-        self._reach(line, line.end_ns)
+        self._reach(line, pts_ns, line.end_ns)
         if self._gate is not None and line.joined and self._ready():
             self._close()
         self._check_span(pts_ns)
@@ -245,9 +255,11 @@ class Sessions:
         self.counters["realigned"] += 1
         return True
 
-    def _reach(self, line: Line, end_ns: int) -> None:
-        if self._gate is not None and line.joined:
-            self._gate.newest_ns = max(end_ns, self._gate.newest_ns or end_ns)
+    def _reach(self, line: Line, pts_ns: int, end_ns: int) -> None:
+        gate = self._gate
+        if gate is not None and line.joined:
+            gate.first_ns = pts_ns if gate.first_ns is None else min(pts_ns, gate.first_ns)
+            gate.newest_ns = end_ns if gate.newest_ns is None else max(end_ns, gate.newest_ns)
         else:
             self._newest_ns = end_ns if self._newest_ns is None else max(end_ns, self._newest_ns)
 
@@ -279,14 +291,10 @@ class Sessions:
         if self._live or (gate.zero_ns is not None and gate.from_ns is None):
             return True
         if all(line.joined for line in self._lines.values()):
-            return all(self._has_waiting(track) for track in self._lines)
-        first = _earliest(gate.waiting)
-        over = first is not None and (gate.newest_ns or 0) - first > GATE_NS
-        return over or len(gate.waiting) > GATE_FRAMES
-
-    def _has_waiting(self, track: Track) -> bool:
-        kind = VideoFrame if track == "video" else AudioChunk
-        return self._gate is not None and any(isinstance(item, kind) for item in self._gate.waiting)
+            return True
+        if gate.first_ns is None or gate.newest_ns is None:
+            return False
+        return gate.newest_ns - gate.first_ns > GATE_NS or len(gate.waiting) > GATE_FRAMES
 
     def _close(self) -> None:
         """Let the new session begin: SessionStart, then all that waited."""
@@ -295,12 +303,11 @@ class Sessions:
         for line in self._lines.values():
             if not line.joined:
                 self._flush(line)
-        first = _earliest(gate.waiting)
-        if first is None and gate.newest_ns is None:
+        if gate.first_ns is None:
             return
         zero = gate.zero_ns
         if zero is None:
-            zero = first if first is not None else gate.newest_ns or 0
+            zero = gate.first_ns
             if not self._started and not self._live:
                 zero = min([zero, *self._starts.values()])
         self._offset_ns = self._next_offset(zero)
@@ -342,10 +349,6 @@ def _jump(step_ns: int) -> str:
 def _words(item: Decoded) -> str:
     parts = item.parameters if isinstance(item.parameters, tuple) else (item.parameters,)
     return " ".join(str(part) for part in parts)
-
-
-def _earliest(items: list[MediaItem]) -> int | None:
-    return min((i.pts_ns for i in items if isinstance(i, VideoFrame | AudioChunk)), default=None)
 
 
 def _clip(item: MediaItem, floor_ns: int, to_ns: int | None) -> MediaItem | None:

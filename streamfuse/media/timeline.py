@@ -91,15 +91,16 @@ class Line:
         """
         if self.parameters is not None and item.parameters != self.parameters:
             return Verdict.CHANGE
-        if not self.joined or self.last_ns is None:
+        if self.last_ns is None:
             return Verdict.ON
         pts_ns = item.pts_ns + self.shift_ns
         if pts_ns <= self.last_ns:
             if self.last_ns - pts_ns >= REORDER_NS:
-                return Verdict.JUMP
+                return Verdict.JUMP if self.joined else Verdict.ON
             # Sound that was sent twice is trimmed to the sample by the resampler.
             return Verdict.LATE if self.track == "video" else Verdict.ON
-        return Verdict.JUMP if pts_ns > max(self.end_ns, reached_ns) + max_gap_ns else Verdict.ON
+        ahead = pts_ns > max(self.end_ns, reached_ns) + max_gap_ns
+        return Verdict.JUMP if ahead and self.joined else Verdict.ON
 
     def continues(self, pts_ns: int, max_gap_ns: int) -> bool:
         """Whether pts_ns follows on what this track last had."""
