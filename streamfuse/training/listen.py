@@ -1,0 +1,63 @@
+"""Features of the trained branches, for the fusion to learn from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from streamfuse.model.lite import LiteBranch
+from streamfuse.model.network import Network
+from streamfuse.model.spec import ModelSpec
+from streamfuse.training.features import mfcc_from_log_mel
+from streamfuse.training.motion import Camera
+from streamfuse.training.pairs import Heard, Seen
+from streamfuse.training.schedule import Report
+from streamfuse.training.sound import SoundMixer
+from streamfuse.training.stages import FRAME, branch_state, fused
+
+SURE = 0.5
+"""A tick of sound is used where its target has at least this weight."""
+BATCH = 32
+
+
+@torch.no_grad()
+def seen_features(network: Network, camera: Camera, clips: int, report: Report) -> Seen:
+    """Film `clips` clips and keep what the picture branch says at the end of each."""
+    branch = network.videos[FRAME].eval()
+    if isinstance(branch, LiteBranch):
+        branch = fused(branch)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for done in range(0, clips, BATCH):
+        batch = camera.batch(BATCH)
+        feature, _ = branch.clip(batch.frames, branch_state(branch.state_shapes(network.size), BATCH))
+        found.append((feature[:, -1], batch.place, batch.emotion))
+        report("look", done / clips, {"clips": done})
+    feature, place, emotion = (torch.cat(some) for some in zip(*found, strict=True))
+    return Seen(feature, place, emotion)
+
+
+@torch.no_grad()
+def heard_features(
+    network: Network, spec: ModelSpec, mixer: SoundMixer, streams: int, report: Report
+) -> Heard:
+    """Mix `streams` streams and keep what the sound branch says at four ticks of each."""
+    audio = network.audio.eval()
+    frames = spec.frames_per_tick
+    found: list[tuple[Tensor, ...]] = []
+    for done in range(0, streams, BATCH):
+        batch = mixer.batch(BATCH)
+        mfcc = mfcc_from_log_mel(batch.bands, spec.audio)
+        ticks = mfcc.size(1) // frames
+        feature, _ = audio.clip(mfcc, ticks, branch_state(audio.state_shapes(), BATCH))
+        ends = torch.arange(ticks) * frames + frames - 1
+        for tick in range(ticks // 4 - 1, ticks, max(1, ticks // 4)):
+            end = int(ends[tick])
+            emotion = torch.where(batch.heard[:, end] >= SURE, batch.emotion[:, end], -1)
+            kept = emotion >= 0
+            found.append(
+                tuple(
+                    one[kept] for one in (feature[:, tick], batch.place, emotion, batch.sounds, batch.asked)
+                )
+            )
+        report("listen", done / streams, {"streams": done})
+    return Heard(*(torch.cat(some) for some in zip(*found, strict=True)))

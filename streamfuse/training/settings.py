@@ -1,0 +1,107 @@
+"""The configuration of a training run: what `configs/train/*.yaml` may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from streamfuse.config import Section
+from streamfuse.errors import ConfigError
+from streamfuse.training.datasets.recordings import Division
+
+
+class DataSettings(Section):
+    """How the recordings are divided; see datasets/recordings.py."""
+
+    test_splits: tuple[str, ...] = ("dev",)
+    tune_splits: tuple[str, ...] = ()
+    tune_groups: tuple[str, ...] = ()
+    tune_share: float = Field(0.08, ge=0, lt=1)
+
+    def division(self) -> Division:
+        return Division(self.test_splits, self.tune_splits, self.tune_groups, self.tune_share)
+
+
+class NetworkSettings(Section):
+    preset: str = "lite"
+    fusion: str = "hybrid"
+    memory_ticks: int = Field(32, ge=1, le=100_000)
+    picture_side: int | None = Field(None, ge=32, le=512)
+    """Side of the picture in pixels; unset: the preset's own."""
+    pretrained: str | None = None
+    """EfficientNet-Lite0 weights for the preset `lite`; see training/pretrained.py."""
+
+
+class StageSettings(Section):
+    """One stage of training. It ends after `steps` or `minutes`, whichever is first."""
+
+    steps: int = Field(1000, ge=0)
+    minutes: float | None = Field(None, gt=0)
+    """Off by default: a wall-clock limit makes a run that can not be repeated exactly."""
+    batch: int = Field(64, ge=1, le=4096)
+    rate: float = Field(2e-3, gt=0, le=1)
+    decay: float = Field(1e-2, ge=0, le=1)
+    smoothing: float = Field(0.1, ge=0, lt=1)
+    check_every: int = Field(250, ge=1)
+
+
+class SoundSettings(StageSettings):
+    ticks: int = Field(40, ge=4, le=600)
+    """Length of one training stream."""
+    chunk_ticks: int = Field(40, ge=1, le=600)
+    """Gradients go back this far; the state is carried on, detached."""
+
+
+class PictureSettings(StageSettings):
+    batch: int = Field(32, ge=1, le=4096)
+    ticks: int = Field(2, ge=1, le=64)
+    frozen_blocks: int = Field(6, ge=0, le=6)
+    """`lite`: the stem and this many blocks keep their weights; the seventh looks back."""
+    pool: int = Field(24_000, ge=1)
+    """Clips that are filmed and put through those frozen layers, once."""
+    trunk_rate: float = Field(0.2, ge=0, le=1)
+    """Rate of the pretrained layers above those, as a share of `rate`."""
+
+
+class FusionSettings(StageSettings):
+    batch: int = Field(256, ge=1, le=4096)
+    clips: int = Field(6000, ge=1)
+    """Clips that are filmed, and streams that are mixed, for the fusion to learn from."""
+    streams: int = Field(3000, ge=1)
+
+
+class TrainConfig(Section):
+    name: str = "streamfuse"
+    seed: int = 0
+    threads: int = Field(1, ge=1, le=256)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    sound_head: bool = True
+    device: Literal["cpu", "cuda"] = "cpu"
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    sound: SoundSettings = SoundSettings()
+    picture: PictureSettings = PictureSettings()
+    fusion: FusionSettings = FusionSettings()
+
+
+def read_train_config(path: Path | None) -> TrainConfig:
+    """Read a YAML file of settings; all defaults where `path` is None.
+
+    raises  ConfigError naming the first thing that is wrong
+    """
+    if path is None:
+        return TrainConfig()
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TrainConfig.model_validate(said or {})
+    except OSError as error:
+        raise ConfigError("a configuration file must be readable", got=error.strerror, where=path) from error
+    except yaml.YAMLError as error:
+        raise ConfigError("not valid YAML", got=error, where=path) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"`{key}`: {first['msg']}", got=first["input"], where=path) from None

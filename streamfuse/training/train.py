@@ -1,0 +1,206 @@
+"""From a folder of recordings to a model file: read, learn in three stages, calibrate, export, measure.
+
+`python -m streamfuse.training.train -c configs/train/default.yaml --data DIR` is `streamfuse train`.
+Each stage leaves its weights in the work folder; a run that was killed goes on after the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from streamfuse.errors import ConfigError
+from streamfuse.kernels.spec import FrameSpec
+from streamfuse.model.export import export_model
+from streamfuse.model.network import PRESETS, Network, build_network, network_spec
+from streamfuse.model.runtime import load_model
+from streamfuse.model.spec import HeadSpec, ModelSpec
+from streamfuse.training.cache import Progress, cache_pictures, cache_sound
+from streamfuse.training.calibrate import (
+    fit_temperature,
+    said_threshold,
+    softmax,
+    unknown_threshold,
+)
+from streamfuse.training.card import DESCRIPTION, sources
+from streamfuse.training.datasets.meaning import EMOTIONS, PLACES, SOUNDS
+from streamfuse.training.datasets.recordings import Recordings, read_recordings
+from streamfuse.training.evaluate import SETTLE_TICKS, Score, evaluate, qualities
+from streamfuse.training.listen import heard_features, seen_features
+from streamfuse.training.motion import Camera
+from streamfuse.training.pairs import Pairs
+from streamfuse.training.play import play
+from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
+from streamfuse.training.schedule import Report
+from streamfuse.training.settings import TrainConfig
+from streamfuse.training.sound import SoundMixer
+from streamfuse.training.stages import (
+    FRAME,
+    set_sound_statistics,
+    train_fusion,
+    train_picture,
+    train_sound,
+)
+from streamfuse.training.trials import Suite, asked, build_suites
+
+
+def model_spec(config: TrainConfig) -> ModelSpec:
+    """The model that this configuration describes, not yet trained."""
+    heads = [HeadSpec("scene", PLACES), HeadSpec("emotion", EMOTIONS)]
+    if config.sound_head:
+        heads.append(HeadSpec("sound", SOUNDS, "sigmoid"))
+    ours = config.network
+    picture = FrameSpec(
+        size=ours.picture_side or PRESETS[ours.preset].size if ours.preset in PRESETS else 96,
+        mean=(INPUT_MEAN,) * 3,
+        std=(INPUT_STD,) * 3,
+        colour="luma",
+    )
+    return network_spec(
+        tuple(heads),
+        preset=ours.preset,
+        fusion=ours.fusion,
+        picture=picture,
+        memory_ticks=ours.memory_ticks,
+        name=config.name,
+    )
+
+
+class Run:
+    """One training run. `work` holds its caches and the weights after each stage."""
+
+    def __init__(self, config: TrainConfig, data: Path, work: Path, report: Report, cached: Progress) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.config, self.work, self.report = config, work, report
+        self.recordings: Recordings = read_recordings(data, config.data.division())
+        if not self.recordings.sound or not self.recordings.pictures:
+            raise ConfigError("training needs recordings of sound and pictures", where=data)
+        self.spec = model_spec(config)
+        self.network: Network = build_network(self.spec, dropout=config.dropout)
+        if config.network.pretrained:
+            load_lite0(self.network.videos[FRAME], Path(config.network.pretrained))
+        self.dropped = list(self.recordings.dropped)
+        folder = work / "cache"
+        self.sounds = cache_sound(self.recordings.sound, self.spec.audio, folder, self.dropped, cached)
+        self.pictures = cache_pictures(self.recordings.pictures, folder, self.dropped, cached)
+
+    def _mixer(self, seed: int) -> SoundMixer:
+        frames = self.config.sound.ticks * self.spec.frames_per_tick
+        return SoundMixer(self.sounds, self.spec.audio, frames, self.config.seed + seed)
+
+    def _camera(self, seed: int) -> Camera:
+        return Camera(
+            self.pictures, self.spec.video.picture, self.config.picture.ticks, self.config.seed + seed
+        )
+
+    def learn(self) -> None:
+        """The stages, each skipped where an earlier run of the same settings left its weights."""
+        config = self.config
+        self._stage("sound", self._hear, config.sound)
+        self._stage("picture", self._see, config.picture)
+        self._stage("fusion", self._fuse, config.fusion)
+
+    def _stage(self, name: str, act: Callable[[], None], settings: object) -> None:
+        # What a stage leaves depends on everything before it, too.
+        said = f"{self.config.model_dump_json()}{settings!r}".encode()
+        kept = self.work / f"{name}-{sha256(said).hexdigest()[:12]}.pt"
+        if kept.is_file():
+            self.network.load_state_dict(torch.load(kept, weights_only=True))
+            return
+        torch.manual_seed(self.config.seed)
+        act()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(kept.name + ".part")
+        torch.save(self.network.state_dict(), part)
+        part.replace(kept)
+
+    def _hear(self) -> None:
+        mixer = self._mixer(1)
+        set_sound_statistics(self.network, mixer, self.spec.audio)
+        train_sound(self.network, self.spec, mixer, self.config.sound, self.config.dropout, self.report)
+
+    def _see(self) -> None:
+        train_picture(
+            self.network, self.spec, self._camera(2), self.config.picture, self.config.dropout, self.report
+        )
+
+    def _fuse(self) -> None:
+        settings = self.config.fusion
+        seen = seen_features(self.network, self._camera(3), settings.clips, self.report)
+        heard = heard_features(self.network, self.spec, self._mixer(4), settings.streams, self.report)
+        pairs = Pairs(seen, heard, self.config.seed + 5)
+        train_fusion(self.network, self.spec, pairs, settings, self.report)
+
+    def finish(self, out: Path) -> tuple[ModelSpec, list[Score]]:
+        """Calibrate, export, measure what was exported, and write the figures into it."""
+        pretrained = self.config.network.pretrained is not None
+        spec = msgspec.structs.replace(
+            self.spec, training=sources(self.recordings.all(), pretrained), description=DESCRIPTION
+        )
+        spec = calibrated(self.network, spec, self.recordings, self.work / "uncalibrated.ts")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        export_model(self.network, spec, out)
+        scores = evaluate(
+            load_model(out, device="cpu"),
+            self.recordings,
+            "test",
+            lambda what, n, of: self.report(what, n / of, {}),
+        )
+        spec = export_model(self.network, msgspec.structs.replace(spec, quality=qualities(scores)), out)
+        return spec, scores
+
+
+def calibrated(network: Network, spec: ModelSpec, recordings: Recordings, scratch: Path) -> ModelSpec:
+    """The spec with each head's temperature and threshold, fitted on the `tune` part."""
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    export_model(network, spec, scratch)
+    model = load_model(scratch, device="cpu")
+    suites = build_suites(recordings, "tune", spec)
+    heads = []
+    played: dict[int, list[list[np.ndarray]]] = {}
+    for index, head in enumerate(spec.heads):
+        some = [suite for suite in suites if suite.head == head.name]
+        for suite in some:
+            if id(suite.trials) not in played:
+                played[id(suite.trials)] = play(model, suite.trials)
+        heads.append(_calibrated_head(head, some, [played[id(suite.trials)] for suite in some], index))
+    return msgspec.structs.replace(spec, heads=tuple(heads))
+
+
+def _calibrated_head(
+    head: HeadSpec, suites: list[Suite], answers: list[list[list[np.ndarray]]], index: int
+) -> HeadSpec:
+    logits, truth, weight = [], [], []
+    for suite, played in zip(suites, answers, strict=True):
+        kept = asked(suite)
+        for n in kept:
+            one = played[n][index]
+            ticks = one[min(SETTLE_TICKS, len(one) - 1) :]
+            right = _truth(suite, n, head)
+            logits.append(ticks)
+            truth.append(np.broadcast_to(right, (len(ticks), *np.shape(right))))
+            # Every suite counts alike, and in it every clip.
+            weight.append(np.full(len(ticks), 1.0 / (len(ticks) * len(kept))))
+    if not logits:
+        return head
+    x, y, w = np.concatenate(logits), np.concatenate(truth), np.concatenate(weight)
+    temperature = fit_temperature(x, y, w)
+    cooled = x / temperature
+    if head.kind == "softmax":
+        threshold = unknown_threshold(softmax(cooled), y)
+    else:
+        threshold = said_threshold(1.0 / (1.0 + np.exp(-cooled)), y)
+    return msgspec.structs.replace(head, temperature=round(temperature, 4), threshold=round(threshold, 3))
+
+
+def _truth(suite: Suite, n: int, head: HeadSpec) -> np.ndarray:
+    one = suite.trials[n]
+    if head.kind == "softmax":
+        return np.asarray(one.truth[head.name])
+    return np.array([label in (one.sounds or ()) for label in head.labels], np.int64)
