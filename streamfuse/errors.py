@@ -42,36 +42,40 @@ class StreamfuseError(Exception):
 
 
 class ConfigError(StreamfuseError):
+    """The command line or the configuration is wrong."""
+
     exit_code = 2
 
 
 class ModelError(StreamfuseError):
+    """A model file is refused."""
+
     exit_code = 3
 
 
 class SourceError(StreamfuseError):
-    pass
+    """The source cannot be used."""
 
 
 class SourceRefused(SourceError):
-    pass
+    """And never will: wrong address, scheme, password, codec."""
 
 
 class SourceLost(SourceError):
-    pass
+    """But it may come back: timeout, reset, end of a live stream."""
 
 
 class OutputError(StreamfuseError):
-    pass
+    """A result cannot be written."""
 
 
 class BackendError(StreamfuseError):
-    pass
+    """A device was asked for and is not there."""
 
 
 class WireError(StreamfuseError):
-    pass
+    """A message from outside breaks the schema."""
 
 
 class StageError(StreamfuseError):
-    pass
+    """A stage was used against its contract: a caller's bug."""

@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -39,19 +39,28 @@ class Finding:
 def doctor(model: Path | None) -> int:
     """Check this machine: Python, libraries, GPU, model file, cache."""
     console = Console(highlight=False, soft_wrap=True)
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        _python, _libraries, _ffmpeg, _torch, _torchaudio, _cuda, _cache, lambda: _model(model),
-    ]  # fmt: skip
     wrong = 0
-    for check in checks:
-        for finding in check():
-            wrong += finding.state == "wrong"
-            console.print(f"[{STYLES[finding.state]}]{finding.state:5}[/]", end="  ")
-            console.print(f"{finding.subject}: {finding.text}", markup=False)
-            if finding.remedy is not None:
-                console.print(f"       type: {finding.remedy}", markup=False)
+    for finding in _findings(model):
+        wrong += finding.state == "wrong"
+        console.print(f"[{STYLES[finding.state]}]{finding.state:5}[/]", end="  ")
+        console.print(f"{finding.subject}: {finding.text}", markup=False)
+        if finding.remedy is not None:
+            console.print(f"       type: {finding.remedy}", markup=False)
     console.print("this machine is right" if not wrong else f"{wrong} wrong")
     return 1 if wrong else 0
+
+
+def _findings(model: Path | None) -> Iterator[Finding]:
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "Python": _python, "libraries": _libraries, "FFmpeg": _ffmpeg, "torch": _torch,
+        "torchaudio": _torchaudio, "CUDA": _cuda, "kernel cache": _cache, "model": lambda: _model(model),
+    }  # fmt: skip
+    for subject, check in checks.items():
+        try:
+            yield from check()
+        except (ImportError, OSError) as error:
+            # A library that is wrong above; what needs it cannot be looked at.
+            yield Finding(subject, "wrong", f"could not be checked: {type(error).__name__}: {error}")
 
 
 def _python() -> Iterator[Finding]:
@@ -176,10 +185,3 @@ def _import_problem(module: str) -> str | None:
         text = " ".join(str(error).split())
         return f"{type(error).__name__}: {text[:160]}"
     return None
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -37,9 +37,9 @@ def _show(console: Console, name: str, value: Any, depth: int) -> None:
         console.print(f"{indent}{name}:", markup=False)
         for key, inner in value.items():
             _show(console, str(key), inner, depth + 1)
-    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+    elif isinstance(value, list | tuple) and any(isinstance(inner, dict) for inner in value):
         for number, inner in enumerate(value):
             _show(console, f"{name}[{number}]", inner, depth)
     else:
-        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
         console.print(f"{indent}{name}: {text}", markup=False)

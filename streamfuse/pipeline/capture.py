@@ -18,7 +18,6 @@ from streamfuse.model.runtime import Model
 from streamfuse.pipeline.interpret import Interpreter, loaded_model
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.types import (
-    F32,
     MS,
     NS,
     SAMPLE_RATE,

@@ -16,7 +16,7 @@ from streamfuse.pipeline.interpret import Interpreter
 from streamfuse.pipeline.names import source_name
 from streamfuse.prefetch import Prefetch
 from streamfuse.ticks.assemble import Assembler
-from streamfuse.types import Event, Label
+from streamfuse.types import Event, Label, Tick
 
 AHEAD_TICKS = 8
 """Ticks that decoding may be ahead of the network: enough to bridge a group of pictures' uneven cost."""
@@ -67,6 +67,7 @@ class Processing:
         )
         self._preparer = Preparer(spec)
         self.interpreter = Interpreter(model, config.labels, config.ticks)
+        self._end_ns = None if span is None else span[1]
         self.position_ns = 0
         self.ticks = 0
 
@@ -99,13 +100,18 @@ class Processing:
 
     def _inputs(self) -> Iterator[Inputs]:
         try:
-            for item in self._decoder:
-                for tick in self._assembler.push(item):
-                    yield from self._preparer.push(tick)
-            for tick in self._assembler.flush():
+            for tick in self._ticks():
+                # The last frame before the end of the span may be shown for longer than that.
+                if self._end_ns is not None and tick.head.start_ns >= self._end_ns:
+                    return
                 yield from self._preparer.push(tick)
         finally:
             self._decoder.close()
+
+    def _ticks(self) -> Iterator[Tick]:
+        for item in self._decoder:
+            yield from self._assembler.push(item)
+        yield from self._assembler.flush()
 
 
 def process_source(

@@ -32,7 +32,12 @@ def test_file_gets_its_name_without_suffix(tmp_path: Path) -> None:
 
 
 def test_folder_keeps_relative_paths_in_order(tmp_path: Path) -> None:
-    touch(*(tmp_path / name for name in ("z.mp4", "b/c.MKV", "b/a.wav", "notes.txt", ".hidden.mp4", ".git/x.mp4")))
+    touch(
+        *(
+            tmp_path / name
+            for name in ("z.mp4", "b/c.MKV", "b/a.wav", "notes.txt", ".hidden.mp4", ".git/x.mp4")
+        )
+    )
     jobs = find_jobs([str(tmp_path)], tmp_path / "out")
     assert stems(jobs) == ["z", "b/a", "b/c"]
     assert [job.name for job in jobs] == ["z", "a", "c"]
