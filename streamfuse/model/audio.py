@@ -46,12 +46,14 @@ class RunningNorm(nn.Module):
         count, mean, power = state[0], state[1], state[2]
         frames = torch.arange(1, x.size(1) + 1, device=x.device, dtype=x.dtype)
         rate = (1.0 / (self.prior_frames + count + frames)).clamp(min=1.0 / (self.prior_frames + self.memory))
-        # m_i = (1 - r_i) m_{i-1} + r_i z_i, all at once: with D_i the product of (1 - r) up to i,
-        # m_i / D_i is a cumulative sum. D stays far from zero: r <= 1/101.
+        # m_i = m_{i-1} + r_i (z_i - m_{i-1}), all at once: with D_i the product of (1 - r) up to i,
+        # m_i = m_0 + D_i * sum_{j <= i} r_j / D_j (z_j - m_0). D stays far from zero: r <= 1/101. As a
+        # sum of changes, because (1 - r) alone, rounded 6000 times, was off by 1e-4.
         decay = torch.cumprod(1.0 - rate, 1).unsqueeze(2)
         weight = rate.unsqueeze(2) / decay
-        means = decay * (mean.unsqueeze(1) + torch.cumsum(weight * z, 1))
-        powers = decay * (power.unsqueeze(1) + torch.cumsum(weight * (z * z - 1.0), 1))
+        mean, power = mean.unsqueeze(1), power.unsqueeze(1)
+        means = mean + decay * torch.cumsum(weight * (z - mean), 1)
+        powers = power + decay * torch.cumsum(weight * (z * z - 1.0 - power), 1)
         var = (1.0 + powers - means * means).clamp(min=1e-2)
         y = torch.cat([z, (z - means) * torch.rsqrt(var)], 2).clamp(-self.limit, self.limit)
         fresh = [(count + x.size(1)).clamp(max=float(self.memory)), means[:, -1], powers[:, -1]]

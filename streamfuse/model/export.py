@@ -45,8 +45,9 @@ def export_model(network: Network, spec: ModelSpec, path: str | os.PathLike[str]
         warm_ticks=network.receptive_field - 1,
         weights_sha256=weights_sha256(network),
     )
-    # A tenth faster at batch 1; the state keeps its pictures in this order too.
-    network = network.to(memory_format=torch.channels_last)
+    for weight in network.parameters():
+        if weight.dim() == 4:  # a tenth faster at batch 1; the state keeps its pictures in this order too
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     program = torchscript.freeze(Stepper(network), keep=("init_state",))
     write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), path)
     return spec
