@@ -117,7 +117,8 @@ def open_file_sinks(
     resume  file name -> length, as told by sync() before the checkpoint; without it all begin anew
     raises  OutputError; nothing is left open then
     """
-    recording = Recording(source, model.name, tuple(model.heads), config, span)
+    name = " · ".join(filter(None, (model.name, model.weights_sha256[:8])))
+    recording = Recording(source, name, tuple(model.heads), config, span)
     sinks: list[FileSink] = []
     with ExitStack() as undo:
         for name, kind in FILE_SINKS.items():

@@ -192,7 +192,9 @@ class MetricsServer:
                 hint="choose another metrics port",
             ) from error
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="metrics", daemon=True
+        )
         self._thread.start()
 
     @property

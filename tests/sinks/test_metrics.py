@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,3 +155,11 @@ def test_server_is_on_loopback_and_gives_its_port_back(metrics: Metrics) -> None
 def test_server_port_out_of_range(metrics: Metrics) -> None:
     with pytest.raises(ConfigError, match="the metrics address must be free"):
         MetricsServer(metrics, port=70_000)
+
+
+def test_metrics_are_all_described() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    described = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    suffix = {"counter": "_total", "info": "_info"}
+    collected = {f"{family.name}{suffix.get(family.type, '')}" for family in Metrics().registry.collect()}
+    assert collected == described
