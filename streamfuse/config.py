@@ -73,6 +73,8 @@ class HeadConfig(Section):
 
 
 class LabelConfig(HeadConfig):
+    """How probabilities become labels and events, for every head and by head."""
+
     heads: dict[str, HeadConfig] = Field(default_factory=dict)
     """Settings of one head by its name, in place of those above."""
     raw: bool = False
