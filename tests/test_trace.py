@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamfuse.config import TickConfig
 from streamfuse.ticks.assemble import Assembler
-from streamfuse.trace import edge_ns, latency, latency_parts, stamped, sync_wait_ns
+from streamfuse.trace import last_arrival_ns, latency, latency_parts, stamped, sync_wait_ns
 from streamfuse.types import MS, Stamp, TickHead, Trace
 from tests.ticks.media import CONTEXT, HOP, HOP_NS, Camera, chunk, start
 
@@ -89,7 +89,7 @@ def test_stage_that_stamps_twice_has_its_parts_added() -> None:
 
 
 def test_label_without_a_sample_is_as_old_as_its_first_stamp() -> None:
-    assert edge_ns(Trace()) is None
+    assert last_arrival_ns(Trace()) == 0
     assert latency_parts(Trace(), 50) == {"publish.transit": 0}
     assert sum(latency_parts(Trace(stamps=(Stamp("a", 10, 20, 30),)), 50).values()) == 40
 
@@ -106,13 +106,15 @@ def test_latency_tells_both_ages_skew_and_wait() -> None:
         "sync_wait": 3000,
     }
     assert sum(value for name, value in told.items() if "." in name) == told["edge_age"]
+    assert latency(head_with(trace)) == latency(head_with(trace), 5000)
+    assert latency(head_with(Trace(1, 2))) == {}
     assert "video_age" not in latency(head_with(Trace(0, 5)), 9)
     assert latency(head_with(Trace(0, 5)), 9)["centre_age"] == 4 + HOP_NS // 2
 
 
 def test_stamped_adds_at_the_end_and_changes_nothing_else() -> None:
     head = head_with(Trace(1, 2, (Stamp("a", 1, 2, 3),)))
-    more = stamped(head, Stamp("b", 4, 5, 6))
+    more = stamped(head, "b", 4, 5, 6)
     assert [s.stage for s in more.trace.stamps] == ["a", "b"]
     assert head.trace.stamps == more.trace.stamps[:1]
     assert (more.index, more.trace.video_arrival_ns, more.trace.audio_arrival_ns) == (7, 1, 2)
