@@ -83,12 +83,14 @@ class StepState:
     model    the network's state for this one stream
     clips    T > 1: the last T (V, C, H, W) pictures and (frames, n_mfcc) sounds, oldest first
     session  of the last tick, None before the first
+    index    of the last tick
     stepped  ticks since the state was new
     """
 
     model: State
     clips: deque[tuple[F32, F32]]
     session: int | None = None
+    index: int = -1
     stepped: int = 0
 
 
@@ -96,8 +98,9 @@ class StepState:
 class Stepper:
     """Stage[Inputs, Answer]: one step of the network at batch 1, so that results never depend on company.
 
-    The state begins anew with each session, after a run of dropped ticks longer than max_gap_ms, and
-    after an answer that is not finite. Such an answer is given as zero probabilities (no label has a
+    Ticks of a session come in order, each once; another order is a StageError. The state begins anew
+    with each session, after a run of ticks that never came longer than max_gap_ms, and after an answer
+    that is not finite. Such an answer is given as zero probabilities (no label has a
     score, hence `unknown`), not warm, and counted in `counters["bad_answers"]`.
     """
 
@@ -112,10 +115,13 @@ class Stepper:
     def push(self, inputs: Inputs) -> list[Answer]:
         _refuse_after_flush(self._flushed)
         head, state = inputs.head, self.state
-        lost_ns = head.dropped * head.hop_ns
+        if head.session == state.session and head.index <= state.index:
+            got = f"tick {head.index} after {state.index}"
+            raise StageError("ticks of a session must come in order", got=got, where=head.source)
+        lost_ns = (head.index - state.index - 1) * head.hop_ns
         if state.session is not None and (head.session != state.session or lost_ns > self.max_gap_ms * MS):
             state = self.state = self._new_state()
-        state.session = head.session
+        state.session, state.index = head.session, head.index
         state.stepped += 1
         video, audio = self._window(inputs)
         logits, state.model = self.model.step(video[None], audio[None], inputs.present[None], state.model)
@@ -149,9 +155,9 @@ class Stepper:
         return np.stack([v for v, _ in padded], axis=1), np.concatenate([a for _, a in padded])
 
     def _bad_answer(self, inputs: Inputs, rows: dict[str, F32]) -> Answer:
-        session = self.state.session
+        session, index = self.state.session, self.state.index
         self.state = self._new_state()
-        self.state.session = session
+        self.state.session, self.state.index = session, index
         self.counters["bad_answers"] += 1
         return Answer(inputs.head, {n: np.zeros_like(r) for n, r in rows.items()}, inputs.views, warm=False)
 

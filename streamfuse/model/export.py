@@ -42,7 +42,7 @@ def export_model(network: Network, spec: ModelSpec, path: str | os.PathLike[str]
     spec = msgspec.structs.replace(
         spec,
         state=tuple(network.state_spec()),
-        warm_ticks=network.receptive_field - 1,
+        warm_ticks=network.receptive_field,
         weights_sha256=weights_sha256(network),
     )
     for weight in network.parameters():

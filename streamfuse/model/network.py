@@ -70,7 +70,7 @@ def network_spec(
     )
     network = Network(spec)
     return msgspec.structs.replace(
-        spec, state=tuple(network.state_spec()), warm_ticks=network.receptive_field - 1
+        spec, state=tuple(network.state_spec()), warm_ticks=network.receptive_field
     )
 
 

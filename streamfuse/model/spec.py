@@ -153,7 +153,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     views       in the order of the V of `video`; `present` has these and then the sound
     network     None for a network that is not ours
-    warm_ticks  answers before this many ticks still see the zeros of the start
+    warm_ticks  from this tick on (counted from one) an answer sees none of the zeros of the start
     """
 
     name: str

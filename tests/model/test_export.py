@@ -97,7 +97,7 @@ def test_the_description_is_completed(tmp_path: Path) -> None:
     assert loaded == written
     assert loaded.heads[0].temperature == 2.0
     assert loaded.state == spec.state
-    assert loaded.warm_ticks == 28
+    assert loaded.warm_ticks == 29
     assert loaded.weights_sha256 == weights_sha256(random_network(spec))
 
 

@@ -93,7 +93,7 @@ def test_frame_zero_reaches_exactly_the_receptive_field(preset: str, field: int)
     spec = small_spec(preset=preset, memory_ticks=1)
     network = random_network(spec).double()
     assert network.receptive_field == field
-    assert spec.warm_ticks == field - 1
+    assert spec.warm_ticks == field
     video = random_inputs(spec, 32)[0].double()
     other = video.clone()
     other[:, :, 0] += 1.0

@@ -82,6 +82,25 @@ def test_long_run_of_drops_is_a_discontinuity(dropped: int, expected: list[int])
     assert states(model) == expected
 
 
+@pytest.mark.parametrize("index", [4, 5])
+def test_tick_that_was_had_or_is_late_is_refused(index: int) -> None:
+    model = FakeModel()
+    analyzer = TickAnalyzer(model)
+    analyzer.push(made_tick(5))
+    with pytest.raises(StageError, match=rf"must come in order, got tick {index} after 5 \[made\]"):
+        analyzer.push(made_tick(index))
+    analyzer.push(made_tick(0, session=1))
+    assert states(model) == [0, 0], "a refused tick is not stepped; a new session counts from its start"
+
+
+def test_gap_that_nobody_counted_is_a_discontinuity_too() -> None:
+    model = FakeModel()
+    analyzer = TickAnalyzer(model, max_gap_ms=2000)
+    for index in (0, 21, 43):
+        analyzer.push(made_tick(index))
+    assert states(model) == [0, 1, 0]
+
+
 def test_answer_that_is_no_number_is_zero_counted_and_forgotten() -> None:
     model = FakeModel(fake_spec(warm_ticks=2), bad_at=(2,))
     analyzer = TickAnalyzer(model)
