@@ -101,14 +101,8 @@ class OutputConfig(Section):
     """The recording with the labels burnt in: <stem>.overlay.mp4."""
 
 
-class AppConfig(Section):
-    """The whole configuration file. A verb reads the sections it needs; all are checked."""
-
-    decode: DecodeConfig = Field(default_factory=DecodeConfig)
-    ticks: TickConfig = Field(default_factory=TickConfig)
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    labels: LabelConfig = Field(default_factory=LabelConfig)
-    outputs: OutputConfig = Field(default_factory=OutputConfig)
+SourceName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+"""Stands in labels, metrics and file names."""
 
 
 class SourceConfig(Section):
@@ -169,15 +163,27 @@ class LiveOutputConfig(Section):
     """Prometheus metrics, /healthz and /readyz; unset: none."""
 
 
+class AppConfig(Section):
+    """The whole configuration file. A verb reads the sections it needs; all are checked."""
+
+    decode: DecodeConfig = Field(default_factory=DecodeConfig)
+    ticks: TickConfig = Field(default_factory=TickConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    labels: LabelConfig = Field(default_factory=LabelConfig)
+    outputs: OutputConfig = Field(default_factory=OutputConfig)
+    sources: dict[SourceName, SourceConfig] = Field(default_factory=dict)
+    """What `run` watches, by name."""
+    run_dir: str | None = None
+    """Where `run` keeps sockets, locks and session numbers, its owner's alone; unset: one for these sources."""
+    wire: WireConfig = Field(default_factory=WireConfig)
+    live: LiveOutputConfig = Field(default_factory=LiveOutputConfig)
+
+
 class RunConfig(AppConfig):
-    """What the processes of one run are told: the whole configuration, its sources, and where to meet."""
+    """What the processes of one run are told: the whole configuration, its mode, and where to meet."""
 
     mode: Mode
     run_dir: str
-    """Sockets, locks and session numbers; its owner's alone."""
-    sources: dict[str, SourceConfig]
-    wire: WireConfig = Field(default_factory=WireConfig)
-    live: LiveOutputConfig = Field(default_factory=LiveOutputConfig)
 
     def endpoint(self, channel: Channel, analyzer: str = "0") -> str:
         """The address of a channel; there is one of `ticks` for each analyze process."""
