@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from streamfuse.types import Mode
+
 Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -174,7 +176,7 @@ class AppConfig(Section):
     sources: dict[SourceName, SourceConfig] = Field(default_factory=dict)
     """What `run` watches, by name."""
     run_dir: str | None = None
-    """Where `run` keeps sockets, locks and session numbers, its owner's alone; unset: one for these sources."""
+    """Where `run` keeps sockets, locks and session numbers; unset: a folder of its own for these sources."""
     wire: WireConfig = Field(default_factory=WireConfig)
     live: LiveOutputConfig = Field(default_factory=LiveOutputConfig)
 
