@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -166,6 +167,7 @@ class Assembler:
 
     def _begin(self, start: SessionStart) -> list[Tick]:
         ticks = self._finish()
+        start = self._after_last_tick(start)
         self._counters["sessions"] += 1
         session, first_tick = self._resume
         if start.session != session:
@@ -173,6 +175,14 @@ class Assembler:
         scope = Scope(start.zero_ns, self._hop_ns, self._context_samples, self._live, first_tick)
         self._session = _Session(start, scope, self._config.hold_max_ms * MS, self._counters)
         return ticks
+
+    def _after_last_tick(self, start: SessionStart) -> SessionStart:
+        """Time in the recording never falls back: one track may have run on after the other's new session."""
+        if self._session is None:
+            return start
+        last = max(0, tick_count(self._session.end_ns, self._hop_ns) - 1)
+        last_start_ns = self._session.start.offset_ns + last * self._hop_ns
+        return replace(start, offset_ns=max(start.offset_ns, last_start_ns))
 
     def _finish(self) -> list[Tick]:
         session, ticks = self._session, []
