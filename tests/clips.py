@@ -169,7 +169,7 @@ class Clip:
         start = round(self.audio_start * self.rate) + round(self.start_ticks * self.rate / 90_000)
         packets: list[tuple[float, av.Packet]] = []
         for at in range(0, both.shape[1], step):
-            frame = _audio_frame(both[:, at : at + step], self.sample_format, self.layout, self.rate)
+            frame = audio_frame(both[:, at : at + step], self.sample_format, self.layout, self.rate)
             frame.pts = start + at
             frame.time_base = Fraction(1, self.rate)
             packets += [(_key(packet), packet) for packet in context.encode(frame)]
@@ -186,7 +186,8 @@ def _key(packet: av.Packet) -> float:
     return float((packet.dts if packet.dts is not None else packet.pts or 0) * packet.time_base)
 
 
-def _audio_frame(samples: Array, form: str, layout: str, rate: int) -> av.AudioFrame:
+def audio_frame(samples: Array, form: str, layout: str, rate: int) -> av.AudioFrame:
+    """An AVFrame of samples (channels, n) in [-1, 1], in FFmpeg's sample format `form`."""
     scale = {"s16": 32767, "s16p": 32767, "s32": 2**31 - 1, "s32p": 2**31 - 1}.get(form)
     if form in ("u8", "u8p"):
         data = np.round(samples * 127 + 128).astype(np.uint8)
