@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -29,6 +29,7 @@ MAX_NODES = 20_000
 """Values in one file, aliases written out: a file of nested aliases would fill the memory."""
 MAX_DEPTH = 32
 
+Config = TypeVar("Config", bound=AppConfig)
 Path_ = tuple[str | int, ...]
 
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -72,8 +73,9 @@ def load_config(
     path: Path | None = None,
     overrides: Sequence[str] = (),
     *,
+    schema: type[Config] = AppConfig,  # type: ignore[assignment]
     environment: Mapping[str, str] | None = None,
-) -> AppConfig:
+) -> Config:
     """Read the file (none: all defaults), apply `a.b=value` overrides in order, check against the schema.
 
     raises  ConfigError naming the key, what came, and file:line
@@ -84,7 +86,7 @@ def load_config(
     for text in overrides:
         _override(data, text, document, environment)
     try:
-        return AppConfig.model_validate(data)
+        return schema.model_validate(data)
     except ValidationError as error:
         raise _explain(error, document) from None
 

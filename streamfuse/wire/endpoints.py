@@ -10,6 +10,8 @@ import fcntl
 import ipaddress
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -80,6 +82,15 @@ class EndpointLock:
     def acquire(self) -> None:
         if not self.try_acquire():
             raise AddressTaken("one process at a time may bind an address", where=self.endpoint)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock; AddressTaken where another living process has it."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         if self._handle is not None:

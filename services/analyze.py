@@ -1,0 +1,228 @@
+"""Ticks of all sources become answers: kernels and one step of the model each, on one device.
+
+python -m streamfuse.services.analyze --config RUN/run.json --name 0 [--standby]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from streamfuse.analysis import TickAnalyzer
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.config import RunConfig
+from streamfuse.errors import StageError
+from streamfuse.model.runtime import Model, load_model
+from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
+from streamfuse.services.process import load_run, run
+from streamfuse.trace import stamped
+from streamfuse.types import MS, NS, Picture, SessionStart, Tick, TickHead
+from streamfuse.wire.endpoints import EndpointLock
+from streamfuse.wire.headers import End, Shutdown
+from streamfuse.wire.keys import Keys
+from streamfuse.wire.link import Delivery, Inlet, Outlet
+from streamfuse.wire.topics import TOPICS
+from streamfuse.wire.transport import Socket, Wire, wait
+
+log = logging.getLogger(__name__)
+
+TURN_MESSAGES = 16
+"""Messages handled before the loop looks at signals and reports again: 50 ms of a busy CPU."""
+STANDBY_NS = 50 * MS
+"""How often a warm spare looks whether it is needed."""
+
+
+class AnalyzeService:
+    """The loop's service: each source has its own state and is stepped alone, whatever company it has."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        config: RunConfig,
+        ticks: Inlet,
+        answers: Outlet,
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._name, self._model, self._config = name, model, config
+        self._ticks, self._answers, self._clock = ticks, answers, clock
+        self._streams: dict[str, TickAnalyzer] = {}
+        self._analysed = self._refused = self._bad_answers = 0
+        self._deadline_ns: int | None = None
+        self._said_goodbye = False
+        self.state: State = "running"
+
+    @property
+    def finished(self) -> bool:
+        return self._said_goodbye and (self._answers.box.settled or self._is_late())
+
+    @property
+    def counters(self) -> dict[str, int]:
+        link = {f"link_{name}": count for name, count in self._answers.box.counters.items()}
+        bad = self._bad_answers + sum(s.counters["bad_answers"] for s in self._streams.values())
+        own = {"analysed": self._analysed, "refused": self._refused, "bad_answers": bad}
+        return {**self._ticks.counters, **link, **own}
+
+    @property
+    def gauges(self) -> dict[str, int]:
+        return {"streams": len(self._streams), "waiting": self._answers.box.waiting}
+
+    def ports(self) -> Sequence[Socket | int]:
+        inputs = [] if self._answers.box.full else [self._ticks.socket]
+        return [self._answers.socket, self._ticks.monitor, *inputs]
+
+    def turn(self, now_ns: int) -> int:
+        if self._answers.handle():
+            self._lose_the_publisher()
+        self._ticks.handle_monitor()
+        busy = True
+        for _ in range(TURN_MESSAGES):
+            if self._answers.box.full:
+                break
+            delivery = self._ticks.receive()
+            if delivery is None:
+                busy = False
+                break
+            self._take_in(delivery)
+        may_leave = self._deadline_ns is not None and (not self._streams or self._is_late())
+        if may_leave and not self._said_goodbye:
+            self._answers.offer(self._name, Shutdown(source=self._name))
+            self._said_goodbye = True
+        due_ns = self._answers.poll() or now_ns
+        return now_ns if busy and not self._answers.box.full else min(now_ns + ANSWER_NS, due_ns)
+
+    def stop(self, now_ns: int) -> None:
+        """See the sources off that are there: their ends come, or the time is up."""
+        self._deadline_ns = now_ns + round(self._config.wire.drain_s * NS)
+
+    def _is_late(self) -> bool:
+        return self._deadline_ns is not None and self._clock.monotonic_ns() >= self._deadline_ns
+
+    def _take_in(self, delivery: Delivery) -> None:
+        source, body = delivery.message.source, delivery.message.body
+        if isinstance(body, Tick):
+            self._step(body)
+        elif isinstance(body, SessionStart):
+            self._forget(source)
+            self._streams[source] = self._stream(source)
+            self._answers.offer(source, body)
+        elif isinstance(body, End):
+            self._forget(source)
+            self._answers.offer(source, body)
+        self._ticks.done(delivery)
+        if isinstance(body, End):
+            self._ticks.box.leave(delivery.peer)
+
+    def _step(self, tick: Tick) -> None:
+        received_ns = self._clock.monotonic_ns()
+        source = tick.head.source
+        stream = self._streams.get(source)
+        if stream is None:  # its start was in the hands of a process that died
+            stream = self._streams[source] = self._stream(source)
+        try:
+            answers = stream.push(tick)
+        except StageError as error:
+            if self._config.mode == "recorded":
+                raise
+            # A decode process out of order: it may spoil its own stream, never another's.
+            self._refused += 1
+            log.warning("tick refused (%d so far): %s", self._refused, error)
+            return
+        for answer in answers:
+            done_ns = self._clock.monotonic_ns()
+            head = stamped(answer.head, "analyze", received_ns, received_ns, done_ns)
+            self._answers.offer(source, replace(answer, head=head))
+            self._analysed += 1
+
+    def _stream(self, source: str) -> TickAnalyzer:
+        chosen = self._config.sources.get(source)
+        ticks = (chosen.ticks if chosen else None) or self._config.ticks
+        return TickAnalyzer(self._model, max_gap_ms=ticks.max_gap_ms)
+
+    def _forget(self, source: str) -> None:
+        stream = self._streams.pop(source, None)
+        if stream is not None:
+            self._bad_answers += stream.counters["bad_answers"]
+
+    def _lose_the_publisher(self) -> None:
+        """Its smoothing and open events are gone: every source begins anew, as if we had died too."""
+        log.warning("the publisher was restarted: all sources begin anew")
+        self._answers.drop_waiting()
+        for source in list(self._streams):
+            self._forget(source)
+        self._ticks.renew()
+
+
+def main(arguments: argparse.Namespace) -> None:
+    stop = Stop()
+    config = load_run(arguments.config)
+    wire = Wire(None if config.wire.keys is None else Keys(Path(config.wire.keys)))
+    name: str = arguments.name
+    endpoint = config.endpoint("ticks", name)
+    watchers = (config.endpoint("progress"), config.endpoint("status"))
+    reporter = Reporter(wire, watchers, "analyze", name, SYSTEM)
+    with reporter.last_words():
+        lock = EndpointLock(endpoint)
+        if not arguments.standby:
+            lock.acquire()
+        reporter.report("starting")
+        model = load_model(
+            config.model.path,
+            device=config.model.device,
+            sha256=config.model.sha256,
+            threads=config.model.threads,
+        )
+        model.warm_up()
+        warm_kernels(model)
+        if not _is_needed(lock, reporter, stop):
+            return
+        ticks = Inlet(
+            wire,
+            endpoint,
+            mode=config.mode,
+            topic=TOPICS["tick"],
+            accepts=("tick", "start", "end", "shutdown"),
+            own_only=True,
+            lock=lock,
+        )
+        answers = Outlet(
+            wire,
+            config.endpoint("answers"),
+            name=f"analyze {name}",
+            mode=config.mode,
+            topic=TOPICS["answer"],
+            clock=SYSTEM,
+        )
+        serve(AnalyzeService(f"analyze {name}", model, config, ticks, answers), wire, reporter, stop, SYSTEM)
+    wire.close(linger_ms=200)
+
+
+def warm_kernels(model: Model) -> None:
+    """Compile what is compiled at its first call, before the first camera waits for it."""
+    spec = model.spec
+    side = 2 * spec.video.picture.size
+    planes = tuple(np.zeros((n, n), np.uint8) for n in (side, side // 2, side // 2))
+    samples = np.zeros(spec.audio.context_samples + spec.hop_samples, np.float32)
+    head = TickHead("warm-up", 0, 0, 0, spec.video.hop_ns, "ok", "ok")
+    TickAnalyzer(model).push(Tick(head, Picture(planes), samples))
+
+
+def _is_needed(lock: EndpointLock, reporter: Reporter, stop: Stop) -> bool:
+    """Wait, warm, until no other process serves the address; False: asked to stop first."""
+    while not lock.try_acquire():
+        if stop.asked:
+            reporter.report("done")
+            return False
+        reporter.report("standby")
+        wait([stop.wake.fileno()], STANDBY_NS)
+    return True
+
+
+if __name__ == "__main__":
+    run(main, "name", "standby?")

@@ -1,0 +1,276 @@
+"""One source becomes ticks: read, assembled, sent to its analyzer.
+
+python -m streamfuse.services.decode --config RUN/run.json --source NAME
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.config import DecodeConfig, RunConfig, SourceConfig, TickConfig
+from streamfuse.errors import ConfigError, SourceLost, SourceRefused, StreamfuseError, WireError
+from streamfuse.media.decode import KEY_FRAME_PATIENCE, Decoder, open_decoder
+from streamfuse.media.source import Source, parse_source
+from streamfuse.model.inspect import inspect_model
+from streamfuse.model.spec import ModelSpec
+from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
+from streamfuse.services.process import confine, load_run, run
+from streamfuse.services.reader import Finished, Reader
+from streamfuse.services.sessions import LiveSessions, SessionNumbers
+from streamfuse.ticks.assemble import Assembler
+from streamfuse.trace import last_arrival_ns, stamped
+from streamfuse.types import NS, MediaItem, Mode, SessionStart, Tick
+from streamfuse.wire.codec import printable
+from streamfuse.wire.endpoints import EndpointLock
+from streamfuse.wire.headers import End
+from streamfuse.wire.keys import Keys
+from streamfuse.wire.link import Outlet
+from streamfuse.wire.topics import TOPICS
+from streamfuse.wire.transport import Socket, Wire
+
+DECODE_NS = 60 * NS
+"""The longest that reading may stay within the decoding library beyond its own timeouts."""
+
+
+class DecodeService:
+    """The loop's service: items of the reader -> ticks -> the link.
+
+    sessions  live: where sessions get their numbers; None: a recording, which numbers its own
+    end_ns    recorded: file time at which the wanted part ends
+    raises    SourceLost where reading hangs; WireError where a recording's analyzer was restarted
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reader: Reader,
+        assembler: Assembler,
+        link: Outlet,
+        *,
+        hop_ns: int,
+        sessions: LiveSessions | None,
+        end_ns: int | None = None,
+        silence_ns: int = DECODE_NS,
+        drain_ns: int = 5 * NS,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._name, self._reader, self._assembler, self._link = name, reader, assembler, link
+        self._hop_ns, self._sessions, self._end_ns = hop_ns, sessions, end_ns
+        self._silence_ns, self._drain_ns, self._clock = silence_ns, drain_ns, clock
+        self._made: deque[Tick | SessionStart | End] = deque()
+        """Waits for room in the link; live links have room always."""
+        self._stopping = self._ended = False
+        self._deadline_ns: int | None = None
+        self.error: StreamfuseError | None = None
+        """What ended the source, where it did not end by itself."""
+
+    @property
+    def finished(self) -> bool:
+        if self._ended and not self._made and self._link.box.settled:
+            return True
+        return self._deadline_ns is not None and self._clock.monotonic_ns() >= self._deadline_ns
+
+    @property
+    def state(self) -> State:
+        if self.error is not None:
+            return "refused" if isinstance(self.error, SourceRefused) else "failed"
+        return "running" if self._reader.connected or self._sessions is None else "waiting"
+
+    @property
+    def counters(self) -> dict[str, int]:
+        link = {f"link_{name}": count for name, count in self._link.box.counters.items()}
+        return {**self._reader.counters, **self._assembler.counters, **link}
+
+    @property
+    def gauges(self) -> dict[str, int]:
+        return {
+            "source_up": int(self._reader.connected),
+            "waiting": self._link.box.waiting,
+            "under_way": self._link.box.under_way,
+            "position_ns": self._reader.position_ns,
+        }
+
+    def ports(self) -> Sequence[Socket | int]:
+        # What a recording's reader has read is not waited for while there is no room for it.
+        wake = [] if self._made else [self._reader.wake.fileno()]
+        return [self._link.socket, *wake]
+
+    def turn(self, now_ns: int) -> int:
+        if self._link.handle():
+            self._lose_the_analyzer()
+        self._check_silence(now_ns)
+        self._send()
+        while not self._made and not self._ended:
+            item = self._reader.take()
+            if item is None and not self._stopping:
+                break
+            self._take_in(item)
+            self._send()
+        if self._sessions is not None and not self._ended:
+            self._make(self._assembler.poll(self._clock.monotonic_ns()), now_ns)
+            self._send()
+        due = (self._link.poll(), self._assembler.deadline_ns)
+        return min([now_ns + ANSWER_NS, *(due_ns for due_ns in due if due_ns is not None)])
+
+    def stop(self, now_ns: int) -> None:
+        """Read no more; what was read goes out, then the source's end."""
+        self._stopping = True
+        self._reader.stop()
+        self._deadline_ns = now_ns + self._drain_ns
+
+    def _take_in(self, item: MediaItem | Finished | None) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if item is None or isinstance(item, Finished):
+            self._finish(None if item is None else item.error, now_ns)
+            return
+        self._make(self._assembler.push(item, now_ns), now_ns)
+        if isinstance(item, SessionStart):  # after the last ticks of the session before
+            if self._sessions is not None:
+                item = self._sessions.begin(item, self._clock.wall_ns())
+            self._made.append(item)
+
+    def _make(self, ticks: list[Tick], began_ns: int) -> None:
+        """Put stamps on new ticks and queue them for the link."""
+        for tick in ticks:
+            if self._end_ns is not None and tick.head.start_ns >= self._end_ns:
+                continue  # the last frame before the end may be shown for longer than that
+            placed = tick if self._sessions is None else self._sessions.place(tick)
+            arrived_ns = last_arrival_ns(placed.head.trace) or began_ns
+            head = stamped(placed.head, "decode", arrived_ns, began_ns, self._clock.monotonic_ns())
+            self._made.append(replace(placed, head=head))
+
+    def _send(self) -> None:
+        while self._made and not (self._link.box.full and isinstance(self._made[0], Tick)):
+            self._link.offer(self._name, self._made.popleft())
+
+    def _finish(self, error: StreamfuseError | None, now_ns: int) -> None:
+        self._make(self._assembler.flush(), now_ns)
+        self.error, self._ended = error, True
+        if error is not None and self._deadline_ns is None:
+            self._deadline_ns = now_ns + self._drain_ns
+        reason = str(error) if error is not None else "stopped" if self._stopping else ""
+        self._made.append(
+            End(
+                source=self._name,
+                complete=error is None and not self._stopping,
+                truncated=self._reader.truncated,
+                duration_ns=max(0, self._reader.position_ns),
+                reason=printable(reason),
+                counters={**self._reader.counters, **self._assembler.counters},
+            )
+        )
+
+    def _lose_the_analyzer(self) -> None:
+        """What it had, and its state of this source, are gone: a new session, and nothing of the old one."""
+        if self._sessions is None:
+            hint = "the recording begins anew"
+            raise WireError("one analyzer must see a recording through", where=self._name, hint=hint)
+        self._link.drop_waiting()
+        start = self._sessions.begin_again(self._hop_ns, "the analyzer was restarted")
+        if start is not None and not self._ended:
+            self._link.offer(self._name, start)
+
+    def _check_silence(self, now_ns: int) -> None:
+        if not self._ended and not self._stopping and self._reader.silent_ns(now_ns) > self._silence_ns:
+            got = f"nothing for {self._silence_ns // NS} s"
+            raise SourceLost("reading must go on or fail", got=got, where=self._name)
+
+
+def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) -> DecodeService:
+    """The service for a source of this run. Raises ConfigError, ModelError, SourceRefused."""
+    chosen = config.sources.get(name)
+    if chosen is None:
+        known = ", ".join(sorted(config.sources))
+        raise ConfigError("a decode process needs a source of the run", got=name, hint=f"known: {known}")
+    source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
+    spec = inspect_model(config.model.path, sha256=config.model.sha256).spec
+    live = config.mode == "live"
+    decode, ticks = chosen.decode or config.decode, chosen.ticks or config.ticks
+    sessions = LiveSessions(SessionNumbers(Path(config.run_dir), name)) if live else None
+    reader = Reader(
+        partial(_open, source, chosen, decode, ticks, config.mode, spec, clock),
+        live=live,
+        paced=source.paced,
+        loop=chosen.loop,
+        clock=clock,
+        rng=random.Random(),
+    )
+    assembler = Assembler(
+        name,
+        ticks,
+        mode=config.mode,
+        hop_ns=spec.video.hop_ns,
+        context_samples=spec.audio.context_samples,
+    )
+    link = Outlet(
+        wire,
+        config.endpoint("ticks", chosen.analyzer),
+        name=name,
+        mode=config.mode,
+        topic=TOPICS["tick"],
+        clock=clock,
+    )
+    # Two inputs (camera and microphone) may each take their time to open.
+    own_s = 2 * decode.open_timeout_s + (1 + KEY_FRAME_PATIENCE) * decode.read_timeout_s
+    return DecodeService(
+        name,
+        reader,
+        assembler,
+        link,
+        hop_ns=spec.video.hop_ns,
+        sessions=sessions,
+        end_ns=None if chosen.span_ns is None else chosen.span_ns[1],
+        silence_ns=DECODE_NS + round(own_s * NS),
+        drain_ns=round(config.wire.drain_s * NS),
+        clock=clock,
+    )
+
+
+def _open(
+    source: Source,
+    chosen: SourceConfig,
+    decode: DecodeConfig,
+    ticks: TickConfig,
+    mode: Mode,
+    spec: ModelSpec,
+    clock: Clock,
+) -> Decoder:
+    return open_decoder(
+        source,
+        decode=decode,
+        ticks=ticks,
+        mode=mode,
+        picture_side=2 * spec.video.picture.size,
+        clock=clock,
+        span=chosen.span_ns,
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    stop = Stop()
+    config = load_run(arguments.config)
+    wire = Wire(None if config.wire.keys is None else Keys(Path(config.wire.keys)))
+    name: str = arguments.source
+    reporter = Reporter(
+        wire, (config.endpoint("progress"), config.endpoint("status")), "decode", name, SYSTEM
+    )
+    with reporter.last_words(), EndpointLock(f"ipc://{config.run_dir}/decode-{quote(name, safe='')}").held():
+        reporter.report("starting")
+        confine()
+        service = service_of(config, name, wire)
+        serve(service, wire, reporter, stop, SYSTEM)
+        if service.error is not None:
+            raise service.error
+    wire.close(linger_ms=200)
+
+
+if __name__ == "__main__":
+    run(main, "source")

@@ -1,0 +1,188 @@
+"""Answers of all sources become labels and events: smoothed, written, sent to whoever subscribes.
+
+python -m streamfuse.services.publish --config RUN/run.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.config import RunConfig
+from streamfuse.model.inspect import inspect_model
+from streamfuse.model.spec import ModelSpec
+from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
+from streamfuse.services.outputs import Results, SourceOutput, live_sinks, recorded_sinks
+from streamfuse.services.process import load_run, run
+from streamfuse.services.status import Status
+from streamfuse.sinks import Sink
+from streamfuse.types import NS, Answer, Event, Label, SessionStart
+from streamfuse.wire.broadcast import Publisher, Subscriber
+from streamfuse.wire.headers import End, Shutdown
+from streamfuse.wire.keys import Keys
+from streamfuse.wire.link import Delivery, Inlet
+from streamfuse.wire.topics import TOPICS
+from streamfuse.wire.transport import Socket, Wire
+
+log = logging.getLogger(__name__)
+
+TURN_MESSAGES = 64
+
+
+class PublishService:
+    """The loop's service. Recorded: finished when every source of the run has ended."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        spec: ModelSpec,
+        answers: Inlet,
+        world: Publisher,
+        status: Status,
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._config, self._spec, self._clock = config, spec, clock
+        self._answers, self._world, self._status = answers, world, status
+        self._live = config.mode == "live"
+        self._outputs: dict[str, SourceOutput] = {}
+        self._results = None if self._live else Results(Path(config.run_dir))
+        self._left = (
+            set() if self._results is None else {n for n in config.sources if not self._results.known(n)}
+        )
+        self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0)
+        self._deadline_ns: int | None = None
+        self.state: State = "running"
+
+    @property
+    def finished(self) -> bool:
+        if not self._live and not self._left:
+            return True
+        if self._deadline_ns is None:
+            return False
+        return not self._outputs or self._clock.monotonic_ns() >= self._deadline_ns
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {**self._answers.counters, **self._counts}
+
+    @property
+    def gauges(self) -> dict[str, int]:
+        return {"streams": len(self._outputs)}
+
+    def ports(self) -> Sequence[Socket | int]:
+        return [self._answers.socket, self._answers.monitor, *self._status.ports()]
+
+    def turn(self, now_ns: int) -> int:
+        self._answers.handle_monitor()
+        self._status.turn()
+        for _ in range(TURN_MESSAGES):
+            delivery = self._answers.receive()
+            if delivery is None:
+                return now_ns + ANSWER_NS
+            self._take_in(delivery)
+        return now_ns
+
+    def stop(self, now_ns: int) -> None:
+        self._deadline_ns = now_ns + round(self._config.wire.drain_s * NS)
+
+    def close(self) -> None:
+        """End every source that has not ended: what is open is flushed, and its files are not complete."""
+        for name in list(self._outputs):
+            self._end(name, End(source=name, complete=False, reason="stopped"))
+
+    def _take_in(self, delivery: Delivery) -> None:
+        name, body = delivery.message.source, delivery.message.body
+        if isinstance(body, Answer):
+            self._publish(name, body)
+        elif isinstance(body, SessionStart):
+            self._begin(name, body)
+        elif isinstance(body, End):
+            self._end(name, body)
+        self._answers.done(delivery)
+        if isinstance(body, Shutdown):
+            self._answers.box.leave(delivery.peer)
+
+    def _begin(self, name: str, start: SessionStart) -> None:
+        """A session begins. A recording that begins anew is written anew."""
+        output = self._outputs.get(name)
+        if output is not None and not self._live and start.session <= output.session:
+            output.close(complete=False)
+            output = None
+        (output or self._open(name)).session = start.session
+        self._status.session(name, start)
+
+    def _open(self, name: str) -> SourceOutput:
+        sinks: Sequence[Sink]
+        if self._live:
+            sinks = live_sinks(self._config.live, name)
+        else:
+            sinks = recorded_sinks(self._config, name, self._spec)
+        output = SourceOutput(name, self._config, self._spec, sinks, self._clock)
+        self._outputs[name] = output
+        return output
+
+    def _publish(self, name: str, answer: Answer) -> None:
+        output = self._outputs.get(name)
+        if output is None and not self._live:  # of a decode process that died: it begins anew
+            self._counts["orphans"] += 1
+            return
+        for told in (output or self._open(name)).push(answer, self._clock.monotonic_ns()):
+            self._tell(told)
+
+    def _end(self, name: str, end: End) -> None:
+        output, paths = self._outputs.pop(name, None), list[Path]()
+        if output is not None:
+            for told in output.flush():
+                self._tell(told)
+            paths = output.close(end.complete)
+        if self._results is not None and name in self._left:
+            self._results.write(name, end, output, paths)
+            self._left.discard(name)
+        self._status.ended(name)
+
+    def _tell(self, told: Label | Event) -> None:
+        if isinstance(told, Label):
+            self._counts["labels"] += 1
+            self._world.publish(told.head.source, told)
+        else:
+            self._counts["events"] += 1
+            self._world.publish(told.source, told)
+        self._status.told(told)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    stop = Stop()
+    config = load_run(arguments.config)
+    wire = Wire(None if config.wire.keys is None else Keys(Path(config.wire.keys)))
+    reporter = Reporter(
+        wire, (config.endpoint("progress"), config.endpoint("status")), "publish", "publish", SYSTEM
+    )
+    with reporter.last_words():
+        answers = Inlet(
+            wire,
+            config.endpoint("answers"),
+            mode=config.mode,
+            topic=TOPICS["answer"],
+            accepts=("answer", "start", "end", "shutdown"),
+        )
+        reporter.report("starting")
+        world = Publisher(wire, topic=TOPICS["label"], bind=config.endpoint("labels"))
+        seen = Subscriber(wire, topics=["progress"], bind=config.endpoint("status"))
+        spec = inspect_model(config.model.path, sha256=config.model.sha256).spec
+        status = Status(config, seen)
+        service = PublishService(config, spec, answers, world, status)
+        try:
+            serve(service, wire, reporter, stop, SYSTEM)
+        finally:
+            service.close()
+            status.close()
+    wire.close(linger_ms=500)
+
+
+if __name__ == "__main__":
+    run(main)

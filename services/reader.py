@@ -1,0 +1,196 @@
+"""The thread that reads a source: opens it, paces it where it has no pace of its own, opens it again.
+
+The loop must never wait for a camera, and a camera may block for as long as it likes; so reading has a
+thread of its own. It alone touches the decoder, which is closed where it is read (closing it elsewhere
+while it demuxes is a use after free).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streamfuse.clock import Clock
+from streamfuse.errors import SourceError, SourceLost, SourceRefused, StreamfuseError
+from streamfuse.media.decode import Decoder
+from streamfuse.services.backoff import Backoff
+from streamfuse.services.loop import Wake
+from streamfuse.types import NS, AudioChunk, MediaItem, SessionStart, VideoFrame
+
+log = logging.getLogger(__name__)
+
+AHEAD_ITEMS = 16
+"""Frames and chunks read ahead of the loop: 200 MB where the pictures are 4K."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing more comes: the input ended (error None), or the error that ends it."""
+
+    error: StreamfuseError | None = None
+
+
+class Reader:
+    """Items of a source, oldest first, for one reader; `wake` is readable when there are some.
+
+    open_source  opens the source anew; raises SourceError
+    live         lost sources are opened again, and those without a pace are given theirs
+    loop         a file that ends begins again
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], Decoder],
+        *,
+        live: bool,
+        paced: bool,
+        loop: bool,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._open_source, self._live, self._loop, self._clock = open_source, live, loop, clock
+        self._pacer = Pacer(clock) if live and not paced else None
+        self._backoff = Backoff(rng)
+        self.wake = Wake()
+        self._items: deque[MediaItem | Finished] = deque()
+        self._room = threading.Condition()
+        self._stopped = threading.Event()
+        self._decoder: Decoder | None = None
+        self._past: Counter[str] = Counter(reconnects=0)
+        self.truncated = False
+        self.position_ns = 0
+        self.connected = False
+        self._waiting_until_ns: int | None = None
+        self._moved_ns = clock.monotonic_ns()
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+        self._thread.start()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Totals over all connections."""
+        decoder = self._decoder
+        return dict(self._past + Counter(decoder.counters)) if decoder else dict(self._past)
+
+    def take(self) -> MediaItem | Finished | None:
+        """The next item, or None: nothing has come."""
+        with self._room:
+            item = self._items.popleft() if self._items else None
+            if not self._items:
+                self.wake.clear()
+            self._room.notify()
+        return item
+
+    def stop(self) -> None:
+        """Read no more; what was read can still be taken."""
+        self._stopped.set()
+        with self._room:
+            self._room.notify()
+
+    def silent_ns(self, now_ns: int) -> int:
+        """How long the thread has been in the hands of the decoding library."""
+        if (
+            not self._thread.is_alive()
+            or self._waiting_until_ns is not None
+            or len(self._items) >= AHEAD_ITEMS
+        ):
+            return 0
+        return now_ns - self._moved_ns
+
+    def _run(self) -> None:
+        try:
+            error: StreamfuseError | None = self._read_all()
+        except StreamfuseError as raised:
+            error = raised
+        except Exception as raised:
+            log.exception("reading failed")
+            error = SourceLost("reading must not fail", got=type(raised).__name__)
+        self._put(Finished(error))
+
+    def _read_all(self) -> SourceError | None:
+        while not self._stopped.is_set():
+            began_ns = self._clock.monotonic_ns()
+            lost: SourceLost | None = None
+            first_ns: int | None = None
+            try:
+                first_ns = self._read_once()
+            except SourceLost as error:
+                lost, first_ns = error, self._first_ns
+            except SourceRefused as error:
+                # A camera that worked and now refuses is starting up; one that never worked is misconfigured.
+                if not (self._live and self._backoff.has_worked):
+                    raise
+                lost = SourceLost(error.rule, got=error.got, where=error.where)
+            if not self._live or (lost is None and not self._loop):
+                return lost
+            worked_ns = 0 if first_ns is None else max(1, self._clock.monotonic_ns() - began_ns)
+            if lost is not None and not self._wait(self._backoff.next_ns(worked_ns)):
+                break
+            self._past["reconnects"] += 1
+        return None
+
+    def _read_once(self) -> int | None:
+        """Open and read to the end; return when the first item came."""
+        self._first_ns: int | None = None
+        self._moved_ns = self._clock.monotonic_ns()
+        self._decoder = decoder = self._open_source()
+        try:
+            for item in decoder:
+                if self._stopped.is_set():
+                    break
+                self._moved_ns = self._clock.monotonic_ns()
+                self._first_ns = self._first_ns or self._moved_ns
+                self.connected = True
+                self._put(item if self._pacer is None else self._pacer.pace(item, self._stopped))
+                self.position_ns = decoder.position_ns
+        finally:
+            self.connected = False
+            decoder.close()
+            self.truncated = decoder.truncated
+            self._past += Counter(decoder.counters)
+            self._decoder = None
+        return self._first_ns
+
+    def _put(self, item: MediaItem | Finished) -> None:
+        with self._room:
+            while len(self._items) >= AHEAD_ITEMS and not self._stopped.is_set():
+                self._room.wait()
+            self._items.append(item)
+            self.wake.set()
+        self._moved_ns = self._clock.monotonic_ns()
+
+    def _wait(self, pause_ns: int) -> bool:
+        """Leave the source alone for so long; False: stopped meanwhile."""
+        self._waiting_until_ns = self._clock.monotonic_ns() + pause_ns
+        stopped = self._stopped.wait(pause_ns / NS)
+        self._waiting_until_ns = None
+        return not stopped
+
+
+class Pacer:
+    """Makes a file or a test pattern arrive as a camera would: each item when it is due, and stamped so.
+
+    The schedule, not the reading, says when an item arrived: reading that falls behind shows as age.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._zero_ns = 0
+        self._began_ns = 0
+
+    def pace(self, item: MediaItem, stopped: threading.Event) -> MediaItem:
+        if isinstance(item, SessionStart):
+            self._zero_ns, self._began_ns = item.zero_ns, self._clock.monotonic_ns()
+            return item
+        if not isinstance(item, VideoFrame | AudioChunk):
+            return item
+        # Sound can only be there when its last sample is; a picture is there when it is shown.
+        media_ns = item.end_ns if isinstance(item, AudioChunk) else item.pts_ns
+        due_ns = self._began_ns + media_ns - self._zero_ns
+        wait_ns = due_ns - self._clock.monotonic_ns()
+        if wait_ns > 0:
+            stopped.wait(wait_ns / NS)
+        return replace(item, arrival_ns=due_ns)
