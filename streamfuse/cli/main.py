@@ -20,6 +20,7 @@ from streamfuse.errors import StreamfuseError
 # Verb -> (module:command, what it does). A verb's module is imported when the verb is used, so that
 # `streamfuse --help` and one verb's slip do not wait for, or depend on, what another verb needs.
 VERBS: dict[str, tuple[str, str]] = {
+    "run": ("streamfuse.cli.run:run", "Watch live sources until stopped."),
     "process": ("streamfuse.cli.process:process", "Label recordings: files and folders."),
     "probe": ("streamfuse.cli.probe:probe", "Say what is in a source."),
     "validate": ("streamfuse.cli.validate:validate", "Check a configuration file."),

@@ -1,0 +1,95 @@
+"""From a configuration to the processes of a run: its directory, its lock, its table of roles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from streamfuse.config import AppConfig, RunConfig, SourceConfig
+from streamfuse.errors import ConfigError, StreamfuseError
+from streamfuse.services.process import command, environment
+from streamfuse.supervise.child import Role
+from streamfuse.supervise.watch import WatchLimits
+from streamfuse.types import Mode
+from streamfuse.wire.endpoints import AddressTaken, EndpointLock, private_folder
+
+
+def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) -> RunConfig:
+    """What the processes are told. Paths in it are absolute: a service's own folder does not matter."""
+    run_dir = Path(config.run_dir) if config.run_dir is not None else _default_run_dir(sources)
+    placed = {
+        name: source.model_copy(update={"input": _absolute(source.input)}) for name, source in sources.items()
+    }
+    return RunConfig.model_validate(
+        {**config.model_dump(), "sources": placed, "mode": mode, "run_dir": str(run_dir.absolute())}
+    )
+
+
+@contextmanager
+def run_directory(config: RunConfig) -> Iterator[Path]:
+    """Hold the run directory for this run alone; give the file that the processes read.
+
+    raises  ConfigError where it is not its owner's alone; StreamfuseError where another run holds it
+    """
+    folder = private_folder(Path(config.run_dir))
+    lock = EndpointLock(f"ipc://{folder}/run")
+    try:
+        lock.acquire()
+    except AddressTaken:
+        hint = "stop that one, or choose another directory with --run-dir"
+        raise StreamfuseError(
+            "one run at a time may use a run directory", got="another run", where=folder, hint=hint
+        ) from None
+    try:
+        private_folder(folder / "logs")
+        file = folder / "run.json"
+        # It may hold the cameras' passwords, so it is its owner's alone from the first byte on.
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(config.model_dump_json())
+        yield file
+    finally:
+        lock.release()
+
+
+def roles(config: RunConfig, file: Path) -> list[Role]:
+    """Every process of the run. A decode process may die of its camera, so it is tried for ever."""
+    env = environment()
+    keep, outside = WatchLimits(), WatchLimits(outside=config.mode == "live")
+    analyzers = sorted({source.analyzer for source in config.sources.values()})
+    table = [Role("publish", "publish", tuple(command("publish", file)), env, keep)]
+    for name in analyzers:
+        argv = tuple(command("analyze", file, name, standby=True))
+        table.append(Role("analyze", name, argv, env, keep))
+        if config.mode == "live":
+            table.append(Role("analyze", name, argv, env, keep, spare=True))
+    return table + [
+        Role("decode", name, tuple(command("decode", file, name)), env, outside) for name in config.sources
+    ]
+
+
+def _default_run_dir(sources: dict[str, SourceConfig]) -> Path:
+    """The same for the same sources, so that their sessions' numbers go on and a second run is noticed."""
+    said = json.dumps(sorted((name, source.input) for name, source in sources.items()))
+    state = os.environ.get("XDG_STATE_HOME")
+    base = Path(state) if state else Path.home() / ".local" / "state"
+    return base / "streamfuse" / hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def _absolute(text: str) -> str:
+    """A path of a file that is there, made absolute; a URL or a device is left as it is."""
+    path = Path(text)
+    try:
+        return str(path.absolute()) if path.exists() else text
+    except OSError:  # a URL too long to be a file's name
+        return text
+
+
+def check_names(sources: dict[str, SourceConfig]) -> None:
+    """Raise ConfigError where there is nothing to run."""
+    if not sources:
+        hint = "name some (streamfuse run door=rtsp://...), or a file with -c"
+        raise ConfigError("a run needs at least one source", got="none", hint=hint)
