@@ -113,7 +113,8 @@ class Clip:
         stream = out.add_stream(self.video, rate=Fraction(self.fps))
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, self.pix_fmt
         context = stream.codec_context
-        context.time_base = Fraction(1, 90_000)
+        base = 1 / Fraction(self.fps) if self._is_coarse(out) else Fraction(1, 90_000)
+        context.time_base = base
         context.gop_size = self.gop
         context.thread_count = 1
         if self.video in ("libx264", "libx265"):
@@ -139,16 +140,20 @@ class Clip:
                     format=self.pix_fmt, dst_colorspace=self.colour[0], dst_color_range=self.colour[1]
                 )
                 frame.colorspace, frame.color_range = self.colour
-            frame.pts = round((at + self.video_start) * 90_000) + self.start_ticks
-            frame.time_base = Fraction(1, 90_000)
+            frame.pts = round(Fraction(at + self.video_start) / base) + self.start_ticks
+            frame.time_base = base
             packets += [(_key(packet), packet) for packet in context.encode(frame)]
         packets += [(_key(packet), packet) for packet in context.encode(None)]
         for _, packet in packets:
             packet.stream = stream
             # libx264 does not say it, and mp4 and mkv store what the packet says.
             if not packet.duration:
-                packet.duration = round(90_000 / float(self.fps))
+                packet.duration = round(1 / Fraction(self.fps) / base)
         return packets
+
+    def _is_coarse(self, out: av.container.OutputContainer) -> bool:
+        """AVI counts frames, and these codecs write their own clock."""
+        return out.format.name == "avi" or self.video in ("mpeg4", "mpeg2video", "mpeg1video")
 
     def _audio_packets(self, out: av.container.OutputContainer) -> list[tuple[float, av.Packet]]:
         if self.audio is None:
