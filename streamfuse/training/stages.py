@@ -34,6 +34,8 @@ FEELING_WEIGHT, PLACE_WEIGHT, SOUND_WEIGHT = 0.5, 0.5, 10.0
 """Beside an emotion loss of weight 1. Sounds are a mean over eleven labels, most of them not there."""
 SCENE_FRAMES = 70
 """A place is asked for more and more surely over this many frames of sound."""
+MEMORY_FRAMES = (50.0, 200.0)
+"""The longest memory of the LSTM's layers at the start, the last layer's last."""
 FRAME = 0
 """The view that pictures are learned for."""
 
@@ -58,13 +60,21 @@ def set_sound_statistics(network: Network, mixer: SoundMixer, spec: MfccSpec, st
     network.audio.norm.set_statistics(heard.mean(0), heard.std(0).clamp(min=1e-3))
 
 
-def remember_first(lstm: nn.LSTM) -> None:
-    """Begin with open forget gates (Jozefowicz et al., 2015); else the first minutes go by unheard."""
-    for name, parameter in lstm.named_parameters():
-        if name.startswith("bias_hh"):
-            size = len(parameter) // 4
-            with torch.no_grad():
-                parameter[size : 2 * size] += 1.0
+def remember_long(lstm: nn.LSTM) -> None:
+    """Begin with gates that remember for 2 frames to 2 s, and not for three frames as they would.
+
+    A voice is judged over seconds, 100 frames each; gradients do not find that far back by themselves.
+    Source: Tallec and Ollivier, "Can recurrent neural networks warp time?" (arXiv 1804.11188).
+    """
+    with torch.no_grad():
+        for layer, longest in enumerate(MEMORY_FRAMES[-lstm.num_layers :]):
+            bias = getattr(lstm, f"bias_hh_l{layer}")
+            size = len(bias) // 4
+            memory = torch.log(torch.empty(size).uniform_(1.0, longest))
+            bias.zero_()
+            bias[:size] = -memory
+            bias[size : 2 * size] = memory
+            getattr(lstm, f"bias_ih_l{layer}").zero_()
 
 
 def train_sound(
@@ -78,7 +88,7 @@ def train_sound(
     """Stage one: the sound branch and its heads."""
     audio, heads = network.audio, heads_of(network, len(spec.views), spec)
     feelings = nn.Linear(audio.features, len(FEELINGS))
-    remember_first(audio.lstm)
+    remember_long(audio.lstm)
     learned = nn.ModuleList([audio, feelings, *heads.values()]).train()
     frames = spec.frames_per_tick
     ends = torch.arange(settings.ticks) * frames + frames - 1
@@ -152,12 +162,14 @@ def train_picture(
         state = branch_state(branch.state_shapes(network.size), settings.batch)
         if frozen:
             below, wanted_place, wanted_emotion = pool.batch(settings.batch)
-            feature, _fresh = branch.upper(below, frozen, state)
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+                feature, _fresh = branch.upper(below, frozen, state)
         else:
             batch = camera.batch(settings.batch)
             wanted_place, wanted_emotion = batch.place, batch.emotion
-            feature, _fresh = branch.clip(batch.frames, state)
-        y = F.dropout(feature, dropout, True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+                feature, _fresh = branch.clip(batch.frames, state)
+        y = F.dropout(feature.float(), dropout, True)
         place = wanted_place[:, None].expand(-1, settings.ticks)
         emotion = wanted_emotion[:, None].expand(-1, settings.ticks)
         loss = masked_cross_entropy(heads["scene"](y), place, None, settings.smoothing)
@@ -198,7 +210,7 @@ def film_pool(
     below, place, emotion = [], [], []
     for done in range(0, settings.pool, settings.batch):
         batch = camera.batch(settings.batch)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             made = fast.lower(batch.frames.flatten(0, 1), frozen)
         below.append(made.view(settings.batch, settings.ticks, *made.shape[1:]).half().contiguous())
         place.append(batch.place)
