@@ -6,7 +6,7 @@ import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeVar
 
 import numba
@@ -87,6 +87,22 @@ def choose_device(text: str) -> Device:
     if index >= count:
         raise BackendError(f"GPU index must be below {count}", got=index, where=f"device {text}")
     return Device("cuda", index)
+
+
+def kernel_device(backend: str | Device) -> Device:
+    """Return the device a kernel is to run on; "auto" is refused: that is chosen once, at start."""
+    if isinstance(backend, Device):
+        return backend
+    if backend == "auto":
+        raise BackendError(
+            "backend must be cpu, cuda or cuda:N", got="'auto'", hint="choose_device() decides"
+        )
+    return CPU if backend == "cpu" else _named_cuda(backend)
+
+
+@lru_cache(maxsize=8)
+def _named_cuda(text: str) -> Device:
+    return choose_device(text)
 
 
 def _gpu_count() -> int:

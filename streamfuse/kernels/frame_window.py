@@ -1,4 +1,4 @@
-"""Decoded pictures of any size -> the model's normalised squares: the reference and the CPU twin.
+"""Decoded pictures of any size -> the model's normalised squares: the reference and the public function.
 
 Planes are resized as they are (area when shrinking, linear when enlarging) and the colour matrix is
 applied to the few pixels that are left. Judge: swscale with AREA, same matrix and range.
@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from streamfuse.errors import BackendError, StageError
+from streamfuse.errors import StageError
+from streamfuse.kernels.backend import Device, kernel_device
 from streamfuse.kernels.frame_window_cpu import frame_window_cpu
 from streamfuse.kernels.geometry import (
     LUMA_SHARE,
@@ -51,7 +52,10 @@ def frame_window_reference(picture: Picture, spec: FrameSpec) -> npt.NDArray[np.
 
 
 def frame_window(
-    pictures: Sequence[Picture], spec: FrameSpec | None = None, out: F32 | None = None, backend: str = "cpu"
+    pictures: Sequence[Picture],
+    spec: FrameSpec | None = None,
+    out: F32 | None = None,
+    backend: str | Device = "cpu",
 ) -> F32:
     """Return each picture's centre square at the model's size, normalised.
 
@@ -67,16 +71,20 @@ def frame_window(
     elif out.shape != shape or out.dtype != np.float32 or (len(out) and not out[0].flags.c_contiguous):
         rule = f"out must be float32 {shape}, C-contiguous within each picture"
         raise StageError(rule, got=f"{out.dtype} {out.shape} strides {out.strides}", where="frame_window")
-    if backend != "cpu":
-        raise BackendError("backend must be cpu", got=repr(backend), where="frame_window")
+    planes = [checked_planes(picture, f"picture {index}") for index, picture in enumerate(pictures)]
+    device = kernel_device(backend)
+    if device.kind == "cuda":
+        from streamfuse.kernels.frame_window_cuda import frame_window_on_cuda
+
+        frame_window_on_cuda(pictures, spec, device, out)
+        return out
     norm = _norm(spec)
     for index, picture in enumerate(pictures):
-        _run_cpu(picture, spec, norm, out[index], f"picture {index}")
+        _run_cpu(picture, planes[index], spec, norm, out[index])
     return out
 
 
-def _run_cpu(picture: Picture, spec: FrameSpec, norm: F32, out: F32, where: str) -> None:
-    planes = _checked(picture, where)
+def _run_cpu(picture: Picture, planes: list[U8], spec: FrameSpec, norm: F32, out: F32) -> None:
     across, down, c_across, c_down = _taps(
         picture.width, picture.height, picture.chroma, picture.pixel_aspect, spec.size
     )
@@ -108,7 +116,7 @@ def _colour(matrix: Matrix, full_range: bool) -> tuple[np.float32, ...]:
     return tuple(np.float32(term) for term in colour_terms(matrix, full_range))
 
 
-def _checked(picture: Picture, where: str) -> list[U8]:
+def checked_planes(picture: Picture, where: str) -> list[U8]:
     """Return the planes with samples side by side in each row, or say which one does not fit."""
     if picture.chroma not in SUBSAMPLING or picture.matrix not in LUMA_SHARE:
         rule = f"chroma must be one of {', '.join(SUBSAMPLING)}, matrix one of {', '.join(LUMA_SHARE)}"

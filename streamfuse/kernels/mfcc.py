@@ -1,4 +1,4 @@
-"""MFCCs of 16 kHz sound: the reference, the CPU twin, and streaming with a carry.
+"""MFCCs of 16 kHz sound: the reference, the public functions, and streaming with a carry.
 
 Frame i covers samples [(i + 1) * hop - n_fft, (i + 1) * hop), zeros before the start: no look-ahead, and
 each hop of sound completes exactly one frame. Judges: torchaudio.transforms.MFCC and librosa.
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamfuse.errors import BackendError, StageError
+from streamfuse.errors import StageError
+from streamfuse.kernels.backend import Device, kernel_device
 from streamfuse.kernels.mfcc_cpu import mfcc_cpu
 from streamfuse.kernels.mfcc_tables import cosine_matrix, hann_in_frame, mel_matrix, mfcc_tables
 from streamfuse.kernels.spec import MfccSpec
@@ -35,7 +36,7 @@ def mfcc_reference(samples: npt.NDArray[Any], spec: MfccSpec) -> npt.NDArray[np.
     return np.asarray(np.log(mel) @ cosine_matrix(spec).T)
 
 
-def mfcc(samples: F32, spec: MfccSpec | None = None, backend: str = "cpu") -> F32:
+def mfcc(samples: F32, spec: MfccSpec | None = None, backend: str | Device = "cpu") -> F32:
     """Return the MFCCs of whole recordings, with zeros before the start.
 
     samples  (n,) or (B, n) float32 in [-1, 1] at spec.sample_rate, any n >= 0
@@ -50,7 +51,7 @@ def mfcc(samples: F32, spec: MfccSpec | None = None, backend: str = "cpu") -> F3
 
 
 def mfcc_with_context(
-    samples: F32, spec: MfccSpec | None = None, backend: str = "cpu", out: F32 | None = None
+    samples: F32, spec: MfccSpec | None = None, backend: str | Device = "cpu", out: F32 | None = None
 ) -> F32:
     """Return the MFCCs of samples that bring the n_fft - hop before them along, as ticks do.
 
@@ -72,7 +73,7 @@ class MfccStream:
     The pushes of one recording give together, bit for bit, what mfcc() gives for all of it.
     """
 
-    def __init__(self, spec: MfccSpec | None = None, backend: str = "cpu") -> None:
+    def __init__(self, spec: MfccSpec | None = None, backend: str | Device = "cpu") -> None:
         self.spec = spec or MfccSpec()
         self._backend = backend
         self.reset()
@@ -116,7 +117,7 @@ def _checked(samples: F32, where: str) -> F32:
     return batch
 
 
-def _run(batch: F32, spec: MfccSpec, lead: int, backend: str, out: F32 | None) -> F32:
+def _run(batch: F32, spec: MfccSpec, lead: int, backend: str | Device, out: F32 | None) -> F32:
     frames = max(0, batch.shape[1] + lead - spec.context_samples) // spec.hop_length
     shape = (batch.shape[0], frames, spec.n_mfcc)
     if out is None:
@@ -124,7 +125,11 @@ def _run(batch: F32, spec: MfccSpec, lead: int, backend: str, out: F32 | None) -
     elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
         rule = f"out must be C-contiguous float32 {shape}"
         raise StageError(rule, got=f"{out.dtype} {out.shape}", where="mfcc_with_context")
-    if backend != "cpu":
-        raise BackendError("backend must be cpu", got=repr(backend), where="mfcc")
+    device = kernel_device(backend)
+    if device.kind == "cuda":
+        from streamfuse.kernels.mfcc_cuda import mfcc_on_cuda
+
+        mfcc_on_cuda(batch, lead, spec, device, out)
+        return out
     mfcc_cpu(batch, lead, spec.hop_length, *mfcc_tables(spec), out)
     return out

@@ -8,7 +8,7 @@ from numba.core import dispatcher
 
 from streamfuse.errors import BackendError
 from streamfuse.kernels import backend
-from streamfuse.kernels.backend import CPU, Device, choose_device, cpu_jit
+from streamfuse.kernels.backend import CPU, Device, choose_device, cpu_jit, kernel_device
 
 
 @pytest.fixture
@@ -76,3 +76,13 @@ def test_code_that_cannot_be_kept_is_compiled_all_the_same(monkeypatch) -> None:
     with pytest.raises(RuntimeError, match="no locator"):
         numba.njit(cache=True)(lambda x: x + 1)
     assert cpu_jit()(lambda x: x + 1)(1) == 2
+
+
+def test_kernel_device_takes_names_and_devices_but_not_auto(gpus) -> None:
+    gpus(0)
+    assert kernel_device("cpu") == kernel_device(CPU) == CPU
+    assert kernel_device(Device("cuda", 3)) == Device("cuda", 3)
+    with pytest.raises(BackendError, match=r"backend must be cpu, cuda or cuda:N, got 'auto'; choose_device"):
+        kernel_device("auto")
+    with pytest.raises(BackendError, match="device cuda is not usable"):
+        kernel_device("cuda")

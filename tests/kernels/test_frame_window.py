@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streamfuse.errors import BackendError, ModelError, StageError
 from streamfuse.kernels.frame_window import FrameSpec, frame_window, frame_window_reference
 from streamfuse.kernels.frame_window_cpu import frame_window_cpu
+from streamfuse.kernels.geometry import Span, tap_range, tap_weight, weight_matrix
 from streamfuse.types import Picture
 from tests.kernels.signals import frames, picture_of, random_picture
 
@@ -248,6 +249,23 @@ def test_unknown_backend_is_refused() -> None:
 def test_spec_out_of_bounds_is_refused(fields: dict, rule: str) -> None:
     with pytest.raises(ModelError, match=rule):
         FrameSpec(**fields)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 4096), st.integers(1, 256), st.floats(0, 1), st.floats(0.01, 1), st.integers(0, 255)
+)  # fmt: skip
+def test_taps_of_one_thread_match_the_weights_of_the_reference(length, size, begin, part, pixel) -> None:
+    """The scalar code of the CUDA twin, here on the CPU."""
+    extent = max(part * length, 1e-3)
+    span = Span(length, begin * (length - extent), extent, size)
+    j = pixel % size
+    origin, scale = np.float32(span.origin), np.float32(span.extent / span.size)
+    first, stop = tap_range(j, origin, scale, length)
+    assert 0 <= first < stop <= length
+    found = np.zeros(length)
+    found[first:stop] = [tap_weight(i, j, origin, scale, length) for i in range(first, stop)]
+    np.testing.assert_allclose(found, weight_matrix(span)[j], atol=2e-3)
 
 
 def crop(picture: Picture, side: int) -> Picture:

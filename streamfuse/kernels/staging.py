@@ -1,0 +1,46 @@
+"""One upload per tick: pinned host memory that is filled while the last tick's copy is still under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import cuda
+
+I32 = npt.NDArray[np.int32]
+_SMALLEST = 1 << 14
+"""Words; growth is by doubling from here, so that a run settles after a few ticks."""
+
+
+class Staging:
+    """Two pinned buffers in turn and one device buffer, all of 32-bit words.
+
+    The device buffer needs no twin: uploads and kernels follow each other on one CUDA stream.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._turn, self._words = 0, 0
+
+    def begin(self, words: int) -> I32:
+        """Return host memory for `words` words of this tick, waiting until its last copy is done."""
+        if words > self._words:
+            self._grow(words)
+        self._turn = 1 - self._turn
+        self._done[self._turn].synchronize()
+        return self._host[self._turn][:words]
+
+    def upload(self, words: int) -> Any:
+        """Start the copy of the first `words` words; return the device array int32 (words,)."""
+        target = self._device[:words]
+        target.copy_to_device(self._host[self._turn][:words], stream=self._stream)
+        self._done[self._turn].record(self._stream)
+        return target
+
+    def _grow(self, words: int) -> None:
+        self._stream.synchronize()
+        self._words = max(_SMALLEST, 1 << (words - 1).bit_length())
+        self._host = [cuda.pinned_array(self._words, np.int32) for _ in range(2)]
+        self._done = [cuda.event() for _ in range(2)]
+        self._device = cuda.device_array(self._words, np.int32)
