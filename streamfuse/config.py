@@ -5,6 +5,7 @@ Unknown keys are errors, units are in the key names, and every number has bounds
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,8 +22,9 @@ class Section(BaseModel):
 class DecodeConfig(Section):
     """How sources are opened and decoded."""
 
-    threads: int = Field(1, ge=1, le=64)
-    """Decoder threads per source. Slice threading live, frame threading for recordings."""
+    threads: int | None = Field(None, ge=1, le=64)
+    """Video decoder threads per source; unset: 1 live (slice threads), as many as cores but at most 4 for a
+    recording (frame threads)."""
     hwaccel: Literal["none", "cuda"] = "none"
     allow_codecs: tuple[str, ...] = ()
     """Codecs accepted beside the default list, by FFmpeg's decoder name."""
@@ -31,6 +33,12 @@ class DecodeConfig(Section):
     max_pixels: int = Field(4096 * 2304, ge=64 * 64, le=16384 * 16384)
     open_timeout_s: float = Field(10.0, gt=0, le=300)
     read_timeout_s: float = Field(10.0, gt=0, le=300)
+
+    def threads_for(self, mode: Mode) -> int:
+        """The number of decoder threads where none is set."""
+        if self.threads is not None:
+            return self.threads
+        return 1 if mode == "live" else min(4, os.cpu_count() or 1)
 
 
 class TickConfig(Section):

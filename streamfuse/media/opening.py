@@ -76,7 +76,8 @@ def _addresses(source: Source, decode: DecodeConfig) -> list[tuple[str, str | No
     if isinstance(source, DeviceSource):
         found: list[tuple[str, str | None, dict[str, str]]] = []
         if source.video and decode.video:
-            found.append((source.video, "v4l2", dict(source.video_options)))
+            # Wall clock, so that picture and sound share one: ALSA stamps with it.
+            found.append((source.video, "v4l2", {"timestamps": "abs", **dict(source.video_options)}))
         if source.audio and decode.audio:
             found.append((source.audio, "alsa", dict(source.audio_options)))
         return found
@@ -174,6 +175,6 @@ def _set_up(context: Any, track: Track, decode: DecodeConfig, mode: Mode) -> Non
         context.thread_count = 1
         return
     context.options = context.options | decoder_options(decode)
-    context.thread_count = decode.threads
+    context.thread_count = decode.threads_for(mode)
     # Frame threads decode faster and answer later: right for a recording, wrong for a camera.
     context.thread_type = "FRAME" if mode == "recorded" else "SLICE"
