@@ -191,7 +191,6 @@ class Assembler:
                 mark.ended = True
             count = tick_count(session.end_ns, self._hop_ns)
             ticks = [self._emit(session) for _ in range(session.next_tick, count)]
-            session.passed.clear()
         return ticks
 
     def _mark(self, session: _Session, name: Track) -> Watermark:

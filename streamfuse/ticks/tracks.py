@@ -242,7 +242,7 @@ class AudioTrack:
             ]
             if high > window.start:
                 end = high
-                came = piece.came if came is None else max(came, piece.came)
+                came = piece.came
         if end is None:
             return SoundTake("missing", out, None, None)
         return SoundTake("ok", out, end * SAMPLE_NS, came)

@@ -95,6 +95,31 @@ def test_softmax_event_goes_on_when_its_rival_does_not_last() -> None:
     assert events[-1].mean == pytest.approx((6 * 0.5 + 2 * 0.4) / 8)
 
 
+LOW = {"enter": 0.45, "leave": 0.3, "min_dwell_s": 0.3}
+"""Thresholds at which two labels of a softmax head can both hold."""
+STREET, BOTH, INDOOR = [0.75, 0.25, 0.0], [0.4375, 0.5, 0.0625], [0.25, 0.75, 0.0]
+
+
+def low(*rows: list[float]) -> list[Event]:
+    return events_of(label_all(rows, msgspec.structs.replace(SCENE, threshold=0.0)), **LOW)
+
+
+def test_softmax_event_that_falls_under_its_rival_ends_where_the_rival_begins() -> None:
+    events = low(*[STREET] * 4, BOTH, *[INDOOR] * 3)
+    assert spans(events) == [("street", 0, 4), ("indoor", 4, 8)]
+    assert [(e.kind, e.label) for e in events[1:3]] == [("end", "street"), ("new", "indoor")]
+    assert events[1].mean == 0.75
+
+
+def test_softmax_event_that_fell_and_comes_back_is_another_one() -> None:
+    assert spans(low(*[STREET] * 4, BOTH, INDOOR, *[STREET] * 3)) == [("street", 0, 5), ("street", 6, 9)]
+
+
+def test_softmax_event_that_fell_before_its_rival_came_ends_at_once() -> None:
+    events = low(*[STREET] * 4, [0.25, 0.25, 0.5], *[INDOOR] * 3)
+    assert spans(events) == [("street", 0, 4), ("indoor", 5, 8)]
+
+
 def test_sigmoid_events_run_side_by_side() -> None:
     rows = [[0.75, 0.0, 0.0], [0.75, 0.75, 0.0], [0.75, 0.75, 0.0], [0.0, 0.75, 0.0]]
     events = events_of(label_all(rows, SOUND), SOUND, min_dwell_s=0.1)

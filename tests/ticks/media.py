@@ -30,8 +30,9 @@ CONTEXT = 352
 BOTH = frozenset({"video", "audio"})
 
 
-def assembler(mode: Mode = "recorded", **settings: int) -> Assembler:
-    return Assembler("cam", TickConfig(**settings), mode=mode, hop_ns=HOP_NS, context_samples=CONTEXT)
+def assembler(mode: Mode = "recorded", *, resume: tuple[int, int] = (0, 0), **settings: int) -> Assembler:
+    config = TickConfig(**settings)
+    return Assembler("cam", config, mode=mode, hop_ns=HOP_NS, context_samples=CONTEXT, resume=resume)
 
 
 def start(session: int = 0, zero_ns: int = 0, tracks: frozenset = BOTH, offset_ns: int = 0) -> SessionStart:

@@ -78,10 +78,10 @@ def test_wait_follows_the_measured_packets_of_the_slower_track(
     for i in range(9):
         made.push(chunk(i * samples, samples), T0)
         made.push(camera.frame(i, i * frame_ms * MS, frame_ms * MS), T0)
-    made.poll(T0 + NS)
-    made.push(chunk(9 * samples, samples), T0 + NS)
-    made.push(camera.frame(9, 20 * NS, HOP_NS), T0 + 2 * NS)
-    assert made.deadline_ns == T0 + 2 * NS + wait_ms * MS
+    made.poll(T0 + 60 * NS)
+    made.push(chunk(9 * samples, samples), T0 + 60 * NS)
+    made.push(camera.frame(9, 20 * NS, HOP_NS), T0 + 61 * NS)
+    assert made.deadline_ns == T0 + 61 * NS + wait_ms * MS
 
 
 def test_wait_that_is_configured_is_taken() -> None:

@@ -215,6 +215,18 @@ def test_waiting_frames_hold_pictures_not_decoder_frames() -> None:
     assert len(alive) == 1
 
 
+def test_sound_of_ticks_that_another_run_made_is_let_go() -> None:
+    made, alive = assembler(resume=(1, 0)), []
+    made.push(start())
+    for i in range(50):
+        samples = ramp(i * HOP, HOP)
+        alive.append(weakref.ref(samples))
+        made.push(AudioChunk(i * HOP_NS, samples))
+        del samples
+    gc.collect()
+    assert sum(ref() is not None for ref in alive) <= 1
+
+
 def test_session_start_flushes_the_old_session_and_starts_anew() -> None:
     made, camera = assembler(), Camera()
     items = [start(), chunk(0, HOP + 5), camera.frame(0, 0)]
@@ -247,8 +259,7 @@ def _film(session: int = 0) -> list:
 @pytest.mark.parametrize("index", [0, 1, 17, 44])
 def test_resume_makes_the_same_ticks_from_there_on(index: int) -> None:
     whole = run([*_film(0), *_film(1), *_film(2)])
-    part = assembler()
-    part._resume = (1, index)
+    part = assembler(resume=(1, index))
     ticks = run([*_film(0), *_film(1), *_film(2)], part)
     wanted = [t for t in whole if (t.head.session, t.head.index) >= (1, index)]
     assert [t.head for t in ticks] == [t.head for t in wanted]
@@ -258,8 +269,7 @@ def test_resume_makes_the_same_ticks_from_there_on(index: int) -> None:
 
 
 def test_resume_with_video_from_later_on_still_waits_for_the_sound() -> None:
-    made = assembler()
-    made._resume = (0, 9_000)
+    made = assembler(resume=(0, 9_000))
     camera, zero = Camera(), 8_980 * HOP_NS
     made.push(start(tracks=BOTH))
     frames = [made.push(camera.frame(i, zero + i * 40 * MS)) for i in range(100)]
