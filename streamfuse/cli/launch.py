@@ -12,7 +12,9 @@ from pathlib import Path
 from streamfuse.config import AppConfig, RunConfig, SourceConfig
 from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.services.process import command, environment
+from streamfuse.sinks.durable import write_whole
 from streamfuse.supervise.child import Role
+from streamfuse.supervise.supervisor import Supervisor
 from streamfuse.supervise.watch import WatchLimits
 from streamfuse.types import Mode
 from streamfuse.wire.endpoints import AddressTaken, EndpointLock, private_folder
@@ -69,6 +71,27 @@ def roles(config: RunConfig, file: Path) -> list[Role]:
     return table + [
         Role("decode", name, tuple(command("decode", file, name)), env, outside) for name in config.sources
     ]
+
+
+def write_status(path: Path, supervisor: Supervisor) -> None:
+    """Each process's last report and how often it was started again, for whoever asks what happened.
+
+    raises  OutputError
+    """
+    processes = [
+        {
+            "service": slot.role.service,
+            "name": slot.role.name,
+            "spare": slot.role.spare,
+            "restarts": slot.watch.restarts,
+            "last_trouble": slot.watch.reason,
+            "state": slot.report.state if slot.report else None,
+            "counters": slot.report.counters if slot.report else {},
+            "gauges": slot.report.gauges if slot.report else {},
+        }
+        for slot in supervisor.slots
+    ]
+    write_whole(path, json.dumps({"processes": processes}, indent=1) + "\n")
 
 
 def _default_run_dir(sources: dict[str, SourceConfig]) -> Path:

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TextIO, cast
 
 import click
 from rich.console import Console
 from rich.live import Live
 
 from streamfuse.cli.board import Board
-from streamfuse.cli.launch import check_names, roles, run_config, run_directory
+from streamfuse.cli.launch import check_names, roles, run_config, run_directory, write_status
+from streamfuse.cli.lines import PatientStream
 from streamfuse.cli.options import config_options, read_config
 from streamfuse.clock import SYSTEM
 from streamfuse.config import AppConfig, RunConfig, SourceConfig
@@ -38,6 +40,8 @@ _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)?$")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 REDRAW_NS = NS // 4
+STDOUT_S = 1.0
+"""At the end, for whoever reads our stdout."""
 
 
 class Duration(click.ParamType[int]):
@@ -147,7 +151,9 @@ def watch(
                 supervisor.run(should_stop, screen.draw)
                 inbox.drain()
         finally:
+            screen.finish()
             wire.close()
+            write_status(Path(settled.run_dir) / "status.json", supervisor)
     if supervisor.failure is not None:
         raise supervisor.failure
     return 1 if screen.refused == len(sources) else 0
@@ -183,7 +189,10 @@ class Screen:
     def __init__(self, config: RunConfig, *, show_json: bool, events_only: bool) -> None:
         self.board = Board(list(config.sources))
         self.refused = 0
-        self._lines = StreamLines(labels=not events_only, events=events_only) if show_json else None
+        self._stdout = PatientStream(sys.stdout.fileno()) if show_json else None
+        self._lines: StreamLines | None = None
+        if self._stdout is not None:
+            self._lines = StreamLines(cast(TextIO, self._stdout), labels=not events_only, events=events_only)
         self._console = Console(stderr=True)
         self._began_ns = self._drawn_ns = SYSTEM.monotonic_ns()
         self._model = inspect_model(config.model.path, sha256=config.model.sha256).spec.name
@@ -204,6 +213,14 @@ class Screen:
             yield
             self.draw(now=True)
 
+    def finish(self) -> None:
+        """Let the reader of our stdout take what is left; say how much it has not taken."""
+        if self._stdout is None:
+            return
+        self._stdout.finish(STDOUT_S)
+        if self._stdout.lost and not self.reader_left:
+            self._say(f"stdout was not read fast enough: {self._stdout.lost} lines were thrown away")
+
     def on_label(self, label: Label) -> None:
         self.board.on_label(label, SYSTEM.monotonic_ns())
         if self._lines is not None:
@@ -220,8 +237,11 @@ class Screen:
         if notice.kind == "refused" and source:
             self.refused += 1
         if notice.kind not in ("started", "done"):
-            console = self._live.console if self._live is not None else self._console
-            console.print(f"streamfuse: {role.title}: {notice.text}", markup=False, highlight=False)
+            self._say(f"{role.title}: {notice.text}")
+
+    def _say(self, text: str) -> None:
+        console = self._live.console if self._live is not None else self._console
+        console.print(f"streamfuse: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def draw(self, *, now: bool = False) -> None:
         now_ns = SYSTEM.monotonic_ns()

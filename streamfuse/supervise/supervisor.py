@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,10 @@ class Supervisor:
             self._begin_stop(now_ns)
         for slot in self.slots:
             self._look(slot, now_ns)
-        for report in self.read_progress(LOOK_NS):
+        self._read(LOOK_NS)
+
+    def _read(self, timeout_ns: int) -> None:
+        for report in self.read_progress(timeout_ns):
             self._take(report, self.clock.monotonic_ns())
 
     def _sources_over(self) -> bool:
@@ -108,8 +112,12 @@ class Supervisor:
     def _take(self, report: Progress, now_ns: int) -> None:
         for slot in self.slots:
             if slot.child is not None and slot.child.pid == report.pid:
-                first = slot.report is None
+                first = slot.report is None or slot.report.state == "starting"
                 slot.report = report
+                if (
+                    report.state == "starting"
+                ):  # imports and warming up are one long step, with its own deadline
+                    continue
                 slot.watch.progressed(now_ns, report.counter, report.allowance_ms * MS)
                 if first and slot.watch.state == "running":
                     again = slot.watch.restarts > 0
@@ -154,11 +162,13 @@ class Supervisor:
             )
 
     def _ended(self, slot: Slot, code: int, now_ns: int) -> None:
+        self._read(0)  # its last report was sent before it went
         words = slot.child.last_words() if slot.child is not None else ""
         slot.child, slot.exit_code = None, code
         if code == 0 or self._stop_at_ns is not None:
             slot.watch.finished()
-            if code == 0:
+            # One that was still starting has no ear for SIGTERM yet: the signal itself ends it.
+            if code in (0, -signal.SIGTERM):
                 self.notify(Notice("done", slot.role, "has ended"))
             else:
                 self.notify(Notice("lost", slot.role, f"{describe_exit(code)} while stopping: {words}"))

@@ -57,7 +57,7 @@ class Bench:
         self.socket.settimeout(timeout_ns / NS)
         try:
             pid, counter, state, error = json.loads(self.socket.recv(4096))
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return
         yield Progress(
             source="main",
@@ -230,3 +230,33 @@ def test_child_that_cannot_be_started_is_told_in_one_line(bench: Bench) -> None:
 )
 def test_describe_exit(code: int, words: str) -> None:
     assert describe_exit(code) == words
+
+
+def test_supervisor_gives_a_slow_start_its_time(bench: Bench) -> None:
+    script = """
+report(0, "starting")
+time.sleep(1.2)
+work()
+"""
+    supervisor = bench.supervise(bench.role("analyze", script))
+
+    def turn() -> None:
+        bench.stop = running(supervisor) is not None and supervisor.slots[0].watch.state == "running"
+
+    supervisor.run(bench.should_stop, turn)
+    assert bench.kinds() == ["started", "done"]
+
+
+def test_supervisor_says_nothing_of_a_process_stopped_before_it_could_listen(bench: Bench) -> None:
+    script = """
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+report(0, "starting")
+time.sleep(60)
+"""
+    supervisor = bench.supervise(bench.role("analyze", script))
+
+    def turn() -> None:
+        bench.stop = running(supervisor) is not None
+
+    supervisor.run(bench.should_stop, turn)
+    assert bench.kinds() == ["done"]
