@@ -89,7 +89,7 @@ class Demuxer:
             error, av.error.InvalidDataError | av.error.PatchWelcomeError
         )
         if not damaged or (self._live and failures > MAX_FAILURES):
-            raise source_error(error, self._source) from None
+            raise source_error(error, self._source, live=self._live) from None
         self._counters["read_errors"] += 1
         self.broke_off = failures > MAX_FAILURES
         return not self.broke_off

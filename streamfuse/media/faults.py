@@ -10,6 +10,7 @@ import av
 import av.error
 
 from streamfuse.errors import SourceError, SourceLost, SourceRefused
+from streamfuse.media.limits import MAX_STREAMS
 from streamfuse.media.source import FileSource, Source
 
 # PyAV lets these out of demux() and decode() for damaged input (a stream that appears late, a limit that was
@@ -47,15 +48,23 @@ _RETRY: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def source_error(error: Exception, source: Source) -> SourceError:
-    """The SourceError for what PyAV raised on `source`, without its credentials."""
+def source_error(error: Exception, source: Source, *, live: bool) -> SourceError:
+    """The SourceError for what PyAV raised on `source`, without its credentials.
+
+    live  what is no media may be a camera that is starting: it is lost, not refused
+    """
     said = source.redact(getattr(error, "strerror", None) or str(error) or type(error).__name__)
     for kind, rule, hint in _REFUSED:
         if isinstance(error, kind):
             return SourceRefused(rule, got=said, where=source, hint=hint)
+    if isinstance(error, MemoryError):
+        rule = f"a source must have at most {MAX_STREAMS} streams, and packets that fit into memory"
+        return SourceRefused(rule, got=said, where=source)
     if isinstance(source, FileSource):
         return _file_error(said, source)
-    if isinstance(error, av.error.ArgumentError):
+    if isinstance(error, av.error.ArgumentError) or (
+        not live and isinstance(error, av.error.InvalidDataError)
+    ):
         rule = "the format must be one we accept for this kind of source"
         return SourceRefused(rule, got=said, where=source)
     if isinstance(error, av.error.HTTPClientError):
@@ -63,7 +72,8 @@ def source_error(error: Exception, source: Source) -> SourceError:
     for kind, rule in _RETRY:
         if isinstance(error, kind):
             return SourceLost(rule, got=said, where=source)
-    return SourceLost("the source failed", got=said, where=source)
+    hint = "the name may not resolve; redirects are not followed" if source.kind in ("http", "hls") else None
+    return SourceLost("the source failed", got=said, where=source, hint=hint)
 
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (

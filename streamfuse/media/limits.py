@@ -91,12 +91,9 @@ def open_options(source: Source, decode: DecodeConfig, mode: Mode) -> dict[str, 
         options |= {"rw_timeout": read_us, "max_redirects": "0", "user_agent": "streamfuse", "icy": "0"}
     elif isinstance(source, RtmpSource):
         # Not "timeout": for RTMP that means to listen.
-        options |= {"rw_timeout": read_us, "rtmp_live": "live" if live else "any"}
+        options |= {"rw_timeout": read_us}
     elif isinstance(source, UdpSource):
-        options |= {"timeout": read_us, "overrun_nonfatal": "1", "fifo_size": "50000"}
-    elif isinstance(source, DeviceSource):
-        # Wall clock on both, so that picture and sound share it (ALSA stamps with the wall clock).
-        options |= {"timestamps": "abs"}
+        options |= {"timeout": read_us, "overrun_nonfatal": "1"}
     return options
 
 

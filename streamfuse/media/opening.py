@@ -115,7 +115,7 @@ def _open(
             metadata_errors="replace",
         )
     except PYAV_ERRORS as error:
-        raise source_error(error, source) from None
+        raise source_error(error, source, live=mode == "live") from None
     except RuntimeError as error:
         if accel is None:
             raise

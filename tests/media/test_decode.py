@@ -95,7 +95,8 @@ def test_sound_rates(rate: int, tmp_path: Path) -> None:
     ("codec", "pix_fmt", "suffix"),
     [("libx264", "yuv422p", "mkv"), ("libx264", "yuv444p", "mkv"), ("libx264", "yuv420p10le", "mkv"),
      ("libx264", "yuvj420p", "mp4"), ("libx264", "gray", "mkv"), ("libx265", "yuv420p10le", "mp4"),
-     ("mpeg4", "yuv420p", "avi"), ("mjpeg", "yuvj422p", "avi"), ("mpeg2video", "yuv420p", "ts"), ("libvpx", "yuv420p", "webm"),
+     ("mpeg4", "yuv420p", "avi"), ("mjpeg", "yuvj422p", "avi"), ("mpeg2video", "yuv420p", "ts"),
+     ("libvpx", "yuv420p", "webm"),
      ("libvpx-vp9", "yuv420p", "webm"), ("libsvtav1", "yuv420p", "mp4"), ("prores_ks", "yuv422p10le", "mov")],
 )  # fmt: skip
 def test_picture_codecs_and_formats(codec: str, pix_fmt: str, suffix: str, tmp_path: Path) -> None:

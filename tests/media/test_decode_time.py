@@ -86,7 +86,7 @@ def test_declared_frame_rate_is_not_believed(tmp_path: Path) -> None:
     assert played.times == pytest.approx(times, abs=0.001)
 
 
-# -- changes in mid-stream --------------------------------------------------------------------------------------
+# -- changes in mid-stream ------------------------------------------------
 
 
 def change(tmp_path: Path, first: Callable[..., Clip] = Clip, **second: Any) -> Path:
