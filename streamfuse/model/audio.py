@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 HIDDEN = 128
 LAYERS = 2
+COLOUR = 64
 PRIOR_FRAMES = 100
 """The training set's mean and variance weigh as much as this many frames of the stream: one second."""
-MEMORY_FRAMES = 6000
-"""The running statistics forget over this many frames, a minute, so that a stream may change its room."""
+MEMORY_FRAMES = 3000
+"""The running statistics forget over half a minute of frames, so that a stream may change its room."""
 LIMIT = 8.0
 """Normalised coefficients are cut here: a switched-off microphone is no reason to saturate the LSTM."""
 
@@ -40,39 +42,51 @@ class RunningNorm(nn.Module):
         self.prior_mean.copy_(mean)
         self.prior_std.copy_(std)
 
-    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """x (B, Ta, C), Ta >= 1 -> (B, Ta, 2C), by the prior alone and by the running numbers; new state."""
+    def running(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """x (B, Ta, C), Ta >= 1 -> x by the prior alone; the running mean and variance of that; new state."""
         z = (x - self.prior_mean) / self.prior_std
         count, mean, power = state[0], state[1], state[2]
         frames = torch.arange(1, x.size(1) + 1, device=x.device, dtype=x.dtype)
         rate = (1.0 / (self.prior_frames + count + frames)).clamp(min=1.0 / (self.prior_frames + self.memory))
         # m_i = m_{i-1} + r_i (z_i - m_{i-1}), all at once: with D_i the product of (1 - r) up to i,
         # m_i = m_0 + D_i * sum_{j <= i} r_j / D_j (z_j - m_0). D stays far from zero: r <= 1/101. As a
-        # sum of changes, because (1 - r) alone, rounded 6000 times, was off by 1e-4.
+        # sum of changes, because (1 - r) alone, rounded thousands of times, was off by 1e-4.
         decay = torch.cumprod(1.0 - rate, 1).unsqueeze(2)
         weight = rate.unsqueeze(2) / decay
         mean, power = mean.unsqueeze(1), power.unsqueeze(1)
         means = mean + decay * torch.cumsum(weight * (z - mean), 1)
         powers = power + decay * torch.cumsum(weight * (z * z - 1.0 - power), 1)
         var = (1.0 + powers - means * means).clamp(min=1e-2)
-        y = torch.cat([z, (z - means) * torch.rsqrt(var)], 2).clamp(-self.limit, self.limit)
         fresh = [(count + x.size(1)).clamp(max=float(self.memory)), means[:, -1], powers[:, -1]]
-        return y, fresh
+        return z, means, var, fresh
+
+    def both(self, z: Tensor, means: Tensor, var: Tensor) -> Tensor:
+        """(B, Ta, 2C): by the prior alone, and by the running numbers."""
+        return torch.cat([z, (z - means) * torch.rsqrt(var)], 2).clamp(-self.limit, self.limit)
+
+    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """x (B, Ta, C), Ta >= 1 -> (B, Ta, 2C) of both(), and the new state."""
+        z, means, var, fresh = self.running(x, state)
+        return self.both(z, means, var), fresh
 
 
 class AudioBranch(nn.Module):
-    """MFCCs (B, Ta, C) -> one feature vector per tick.
+    """MFCCs (B, Ta, C) -> one feature vector per tick: what the LSTM says, and the colour of the sound.
 
-    State: the three of RunningNorm; h and c (layers, B, hidden); the last output (B, hidden), which
+    The colour is a layer over the running mean and deviation that the normalisation keeps anyway: what
+    rain or an engine is, is in them, and an LSTM needs many more recordings to find that by itself.
+
+    State: the three of RunningNorm; h and c (layers, B, hidden); the last output (B, features), which
     answers for a tick without frames.
     """
 
     def __init__(self, coefficients: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.coefficients = coefficients
-        self.features = HIDDEN
+        self.features = HIDDEN + COLOUR
         self.norm: Any = RunningNorm(coefficients)
         self.lstm: Any = nn.LSTM(2 * coefficients, HIDDEN, LAYERS, batch_first=True, dropout=dropout)
+        self.colour: Any = nn.Linear(2 * coefficients, COLOUR)
 
     def state_shapes(self) -> list[tuple[str, list[int]]]:
         """Name and shape of each state tensor of one stream; the batch is dimension 1 of h and c."""
@@ -82,16 +96,19 @@ class AudioBranch(nn.Module):
             ("power", [1, self.coefficients]),
             ("h", [LAYERS, 1, HIDDEN]),
             ("c", [LAYERS, 1, HIDDEN]),
-            ("last", [1, HIDDEN]),
+            ("last", [1, HIDDEN + COLOUR]),
         ]
 
     def clip(self, x: Tensor, ticks: int, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """x (B, ticks * n, C), n >= 0 frames in each tick -> features (B, ticks, F), the new state."""
         if x.size(1) == 0:
             return state[5].unsqueeze(1).expand(-1, ticks, -1), [one.clone() for one in state]
-        z, fresh = self.norm(x, state[:3])
-        y, (h, c) = self.lstm(z, (state[3], state[4]))
-        ends = y.view(y.size(0), ticks, -1, y.size(2))[:, :, -1]
+        z, means, var, fresh = self.norm.running(x, state[:3])
+        y, (h, c) = self.lstm(self.norm.both(z, means, var), (state[3], state[4]))
+        spread = torch.cat([means, 0.5 * torch.log(var)], 2).clamp(-self.norm.limit, self.norm.limit)
+        last = x.size(1) // ticks - 1
+        colour = F.hardswish(self.colour(spread[:, last :: last + 1]))
+        ends = torch.cat([y[:, last :: last + 1], colour], 2)
         return ends, [fresh[0], fresh[1], fresh[2], h, c, ends[:, -1]]
 
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:

@@ -10,7 +10,7 @@ Source: Tan and Le, EfficientNet (arXiv 1905.11946); the Lite variant of tensorf
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,7 @@ class Taps(nn.Module):
         if volumetric:
             y = F.conv3d(z, weight.unsqueeze(-1), groups=channels)
         else:
-            y = F.conv2d(z.flatten(3), weight, groups=channels).unflatten(3, [x.size(3), x.size(4)])
+            y = F.conv2d(z.flatten(3), weight, groups=channels).view_as(z[:, :, -x.size(1) :])
         return y.transpose(1, 2), full[:, x.size(1) :]
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,8 @@ class LiteBlock(nn.Module):
     def _spread(self, x: Tensor) -> Tensor:
         if self.expand is not None:
             x = self.expand(x)
-        return self.space(x)
+        spread: Tensor = self.space(x)
+        return spread
 
     def clip(self, x: Tensor, state: list[Tensor], volumetric: bool) -> tuple[Tensor, list[Tensor]]:
         """x (B, T, C, H, W) -> the same at the new size."""
@@ -128,10 +129,11 @@ class LiteBlock(nn.Module):
         y = self._spread(x.flatten(0, 1))
         fresh: list[Tensor] = []
         if self.time is not None:
-            z, past = self.time.clip(y.unflatten(0, [batch, ticks]), state[0], volumetric)
+            z, past = self.time.clip(y.view(batch, ticks, *y.shape[1:]), state[0], volumetric)
             y = z.flatten(0, 1)
             fresh.append(past)
-        y = self.project(y).unflatten(0, [batch, ticks])
+        y = self.project(y)
+        y = y.view(batch, ticks, *y.shape[1:])
         return (x + y if self.residual else y), fresh
 
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -157,7 +159,7 @@ class LiteBranch(nn.Module):
         self.features = FEATURES
         self.volumetric = False
         self.stem = Conv(channels, STEM, 3, 2)
-        self.blocks = nn.ModuleList(LiteBlock(row) for row in LITE0)
+        self.blocks: Any = nn.ModuleList(LiteBlock(row) for row in LITE0)
         self.last = Conv(LITE0[-1].outputs, FEATURES, 1)
 
     def state_shapes(self, size: int) -> list[tuple[str, list[int]]]:
@@ -188,15 +190,15 @@ class LiteBranch(nn.Module):
             x, new = block.clip(x, state[at : at + block.states], self.volumetric)
             fresh.extend(new)
             at += block.states
-        now = self.last(x.flatten(0, 1)).mean((2, 3)).unflatten(0, ticks)
+        now = self.last(x.flatten(0, 1)).mean((2, 3)).view(ticks[0], ticks[1], -1)
         means = torch.baddbmm(keep.unsqueeze(2) * state[at].unsqueeze(1), mix, now)
         fresh.append(means[:, -1])
         return means, fresh
 
     def clip(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """x (B, T, C, H, W) -> features (B, T, F) and the new state."""
-        below = self.stem(x.flatten(0, 1)).unflatten(0, [x.size(0), x.size(1)])
-        return self.upper(below, 0, state)
+        below = self.stem(x.flatten(0, 1))
+        return self.upper(below.view(x.size(0), x.size(1), *below.shape[1:]), 0, state)
 
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """x (B, C, H, W) -> features (B, F) and the new state: one tick of clip()."""
