@@ -192,3 +192,11 @@ def assert_ticks(ticks: list[Tick], session: Session) -> None:
         assert (head.partial, head.dropped, head.skew_ns) == (False, 0, want.skew_ns), head
         assert tick.samples.dtype == np.float32
         assert np.array_equal(tick.samples, want.samples), head
+
+
+def film(session: int = 0) -> list[MediaItem]:
+    """Some four seconds of both tracks, in bursts."""
+    camera = Camera()
+    frames = [camera.frame(i, i * 70 * MS, 70 * MS) for i in range(60)]
+    sounds = [chunk(i * 1024, 1024) for i in range(70)]
+    return [start(session), *merged(frames, sounds, random.Random(3))]

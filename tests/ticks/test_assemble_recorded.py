@@ -13,7 +13,6 @@ from streamfuse.errors import StageError
 from streamfuse.ticks.assemble import INTERLEAVE_MAX_NS
 from streamfuse.types import MS, NS, SAMPLE_NS, AudioChunk, Picture, TrackEnd, VideoFrame
 from tests.ticks.media import (
-    BOTH,
     CONTEXT,
     HOP,
     HOP_NS,
@@ -23,6 +22,7 @@ from tests.ticks.media import (
     assert_ticks,
     chunk,
     chunks_of,
+    film,
     frames_of,
     merged,
     number_of,
@@ -215,18 +215,6 @@ def test_waiting_frames_hold_pictures_not_decoder_frames() -> None:
     assert len(alive) == 1
 
 
-def test_sound_of_ticks_that_another_run_made_is_let_go() -> None:
-    made, alive = assembler(resume=(1, 0)), []
-    made.push(start())
-    for i in range(50):
-        samples = ramp(i * HOP, HOP)
-        alive.append(weakref.ref(samples))
-        made.push(AudioChunk(i * HOP_NS, samples))
-        del samples
-    gc.collect()
-    assert sum(ref() is not None for ref in alive) <= 1
-
-
 def test_session_start_flushes_the_old_session_and_starts_anew() -> None:
     made, camera = assembler(), Camera()
     items = [start(), chunk(0, HOP + 5), camera.frame(0, 0)]
@@ -249,45 +237,13 @@ def test_trace_has_the_last_arrival_of_each_track_that_the_tick_uses() -> None:
     assert traces == [(7, 8), (9, 10), (9, 10)]
 
 
-def _film(session: int = 0) -> list:
-    camera = Camera()
-    frames = [camera.frame(i, i * 70 * MS, 70 * MS) for i in range(60)]
-    sounds = [chunk(i * 1024, 1024) for i in range(70)]
-    return [start(session), *merged(frames, sounds, random.Random(3))]
-
-
-@pytest.mark.parametrize("index", [0, 1, 17, 44])
-def test_resume_makes_the_same_ticks_from_there_on(index: int) -> None:
-    whole = run([*_film(0), *_film(1), *_film(2)])
-    part = assembler(resume=(1, index))
-    ticks = run([*_film(0), *_film(1), *_film(2)], part)
-    wanted = [t for t in whole if (t.head.session, t.head.index) >= (1, index)]
-    assert [t.head for t in ticks] == [t.head for t in wanted]
-    assert [number_of(t) for t in ticks] == [number_of(t) for t in wanted]
-    assert all(np.array_equal(a.samples, b.samples) for a, b in zip(ticks, wanted, strict=True))
-    assert part.counters["late_frames"] == part.counters["late_audio_samples"] == 0
-
-
-def test_resume_with_video_from_later_on_still_waits_for_the_sound() -> None:
-    made = assembler(resume=(0, 9_000))
-    camera, zero = Camera(), 8_980 * HOP_NS
-    made.push(start(tracks=BOTH))
-    frames = [made.push(camera.frame(i, zero + i * 40 * MS)) for i in range(100)]
-    assert not any(frames)
-    assert made.counters["ahead_items"] == 0
-    sound = [t for i in range(9_002) for t in made.push(chunk(i * HOP, HOP))]
-    assert [t.head.index for t in sound] == [9_000, 9_001]
-    assert np.array_equal(sound[0].samples, ramp(9_000 * HOP - CONTEXT, CONTEXT + HOP))
-    assert [number_of(t) for t in sound] == [52, 54]
-
-
 def test_reset_is_as_new() -> None:
     made = assembler()
-    first = run(_film(), made)
+    first = run(film(), made)
     counters = made.counters
     made.reset()
     assert made.counters["ticks"] == 0
-    second = run(_film(), made)
+    second = run(film(), made)
     assert [t.head for t in first] == [t.head for t in second]
     assert made.counters == counters
 
