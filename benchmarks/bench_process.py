@@ -1,0 +1,220 @@
+"""The whole command against decoding alone, and against the sum of what a tick must cost.
+
+    python benchmarks/bench_process.py [--model FILE] [--seconds 60] [--rounds 3]
+
+For 1080p30 and 360p30 (H.264 and AAC): `streamfuse process FILE -o DIR` as a user types it, in its own
+process; PyAV decoding the same file with every core; and each part of a tick alone, on one core:
+decoding (both tracks), shrink (one picture), frame window, MFCC, one step of the network. A machine can
+do no better than bound = cores / (sum of the parts); the rest is start-up (measured by a run of one
+tick), waiting and our own arithmetic. Rounds take turns, so that a noisy neighbour hits all alike; the
+cpu column does not see neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from recordings import Recording
+from report import write
+
+from streamfuse.config import DecodeConfig, TickConfig
+from streamfuse.kernels.frame_window import frame_window
+from streamfuse.kernels.mfcc import mfcc_with_context
+from streamfuse.media.decode import open_decoder
+from streamfuse.media.frames import Renderer
+from streamfuse.media.source import parse_source
+from streamfuse.model.runtime import Model, load_model
+from streamfuse.types import VideoFrame
+
+CORES = len(os.sched_getaffinity(0))
+SIZES = {"1080p30": (1920, 1080, 6_000_000), "360p30": (640, 360, 800_000)}
+
+
+@dataclass
+class Cost:
+    """Wall and processor seconds of one measurement."""
+
+    wall: float
+    cpu: float
+
+
+def timed(call: Callable[[], object]) -> Cost:
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def decode_only(path: Path, threads: int) -> None:
+    """Every packet of both tracks, and nothing else."""
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        video.codec_context.thread_count = threads
+        video.codec_context.thread_type = "FRAME"
+        for packet in container.demux(video, audio):
+            packet.decode()
+
+
+def command(path: Path, out: Path, model: str | None, *extra: str) -> Cost:
+    """`streamfuse process` as its own process."""
+    line = [sys.executable, "-m", "streamfuse.cli.main", "process", str(path), "-o", str(out), "--inline"]
+    line += ["--device", "cpu", *(["--model", model] if model else []), *extra]
+    before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(line, check=True, capture_output=True)
+    wall = time.perf_counter() - wall
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def parts(path: Path, model: Model, ticks: int) -> dict[str, Callable[[], None]]:
+    """Each part of a tick, `ticks` times, on the real pictures and sound of the recording."""
+    spec = model.spec
+    side = 2 * spec.video.picture.size
+    with av.open(str(path)) as container:
+        frames = [frame for frame, _ in zip(container.decode(video=0), range(10), strict=False)]
+    renderer = Renderer(side)
+    pictures = [renderer.render(frame) for frame in frames]
+    samples = np.random.default_rng(0).normal(0, 0.1, (1, spec.audio.context_samples + spec.hop_samples))
+    samples = samples.astype(np.float32)
+    window = np.zeros(spec.video_shape(), np.float32)
+    sound = mfcc_with_context(samples, spec.audio)
+    present = np.ones((1, len(spec.views) + 1), bool)
+
+    def step() -> None:
+        state = model.init_state(1)
+        for _ in range(ticks):
+            logits, state = model.step(window, sound, present, state)
+            model.probabilities(logits)
+
+    def repeat(call: Callable[[int], object]) -> Callable[[], None]:
+        return lambda: [call(i % len(frames)) for i in range(ticks)] and None
+
+    frame_window(pictures[:1], spec.video.picture)
+    model.warm_up()
+    return {
+        "decode": lambda: decode_only(path, 1),
+        "shrink": repeat(lambda i: renderer.render(frames[i])),
+        "frame window": repeat(lambda i: frame_window(pictures[i : i + 1], spec.video.picture)),
+        "MFCC": repeat(lambda _: mfcc_with_context(samples, spec.audio)),
+        "model": step,
+    }
+
+
+def check(path: Path, out: Path, ticks: int) -> dict[str, Any]:
+    """The run has labelled every tick, and the decoder that was measured gives what the pipeline takes."""
+    (entry,) = json.loads((out / "summary.json").read_text())["files"]
+    lines = (out / f"{path.stem}.labels.jsonl").read_text().count("\n")
+    if not (entry["status"] == "done" and entry["ticks"] == lines >= ticks and not entry["truncated"]):
+        raise SystemExit(f"the run is wrong: {entry}, {lines} lines, {ticks} expected")
+    decoder = open_decoder(
+        parse_source(str(path)), decode=DecodeConfig(), ticks=TickConfig(), mode="recorded", picture_side=256
+    )
+    with decoder:
+        frames = sum(isinstance(item, VideoFrame) for item in decoder)
+    return {"ticks": entry["ticks"], "lines": lines, "frames": frames}
+
+
+def bench(name: str, recording: Recording, model: str | None, rounds: int, folder: Path) -> dict[str, Any]:
+    path, out = recording.write(folder), folder / "out"
+    ticks = recording.seconds * 10
+    command(path, out, model)  # also fills the page cache and the kernels' cache
+    checked = check(path, out, ticks)
+    loaded = load_model(model, device="cpu")
+    measured: dict[str, Callable[[], Cost]] = {
+        "command": lambda: command(path, out, model),
+        "one tick": lambda: command(path, folder / "one", model, "--to", "0.1"),
+        "decode only": lambda: timed(lambda: decode_only(path, CORES)),
+    }
+    measured |= {part: (lambda c=call: timed(c)) for part, call in parts(path, loaded, ticks).items()}
+    taken: dict[str, list[Cost]] = {part: [] for part in measured}
+    for _ in range(rounds):
+        for part, measure in measured.items():
+            taken[part].append(measure())
+    return summarise(name, taken, ticks, recording) | {"checked": checked}
+
+
+def summarise(name: str, taken: dict[str, list[Cost]], ticks: int, recording: Recording) -> dict[str, Any]:
+    """Medians, the bound, and where the rest goes; milliseconds per tick unless it says otherwise."""
+    wall = {part: statistics.median(c.wall for c in costs) for part, costs in taken.items()}
+    cpu = {part: statistics.median(c.cpu for c in costs) for part, costs in taken.items()}
+    needed = ("decode", "shrink", "frame window", "MFCC", "model")
+    # Of processor time, as the parts are measured alone on one core: what a neighbour takes is not theirs.
+    bound = CORES * ticks / sum(cpu[part] for part in needed)
+    steady = wall["command"] - wall["one tick"]
+    total = cpu["command"] - cpu["one tick"]
+    return {
+        "case": name,
+        "bit_rate": recording.bit_rate,
+        "media_s": recording.seconds,
+        "rounds": len(taken["command"]),
+        "cores": CORES,
+        "wall_s": wall,
+        "wall_s_all": {part: [round(c.wall, 3) for c in costs] for part, costs in taken.items()},
+        "cpu_ms_per_tick": {part: 1e3 * cpu[part] / ticks for part in needed},
+        "cpu_ms_per_tick_command": 1e3 * total / ticks,
+        "cpu_ms_per_tick_rest": 1e3 * (total - sum(cpu[part] for part in needed)) / ticks,
+        "start_s": wall["one tick"],
+        "realtime_factor": recording.seconds / wall["command"],
+        "ticks_per_s": ticks / wall["command"],
+        "ticks_per_s_after_start": ticks / steady,
+        "bound_ticks_per_s": bound,
+        "of_bound": ticks / wall["command"] / bound,
+        "of_bound_after_start": ticks / steady / bound,
+        "of_bound_cpu": CORES * ticks / total / bound,
+        "of_decode_only": wall["decode only"] / wall["command"],
+        "of_decode_only_after_start": wall["decode only"] / steady,
+    }
+
+
+def show(row: dict[str, Any]) -> None:
+    split = "  ".join(f"{part} {ms:.2f}" for part, ms in row["cpu_ms_per_tick"].items())
+    print(f"\n{row['case']}: {row['media_s']} s of media, {row['cores']} cores, {row['rounds']} rounds")
+    print(f"  cpu ms per tick: {split}  rest {row['cpu_ms_per_tick_rest']:.2f}")
+    print(f"  command {row['wall_s']['command']:.1f} s ({row['realtime_factor']:.1f} x real time)", end="")
+    print(f", of it start {row['start_s']:.1f} s; decode only {row['wall_s']['decode only']:.1f} s")
+    print(f"  of the bound {row['bound_ticks_per_s']:.0f} ticks/s: {row['of_bound']:.2f}", end="")
+    print(f", after the start {row['of_bound_after_start']:.2f}, by processor time {row['of_bound_cpu']:.2f}")
+    print(f"  of decode only: {row['of_decode_only']:.2f}, after the start", end="")
+    print(f" {row['of_decode_only_after_start']:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", help="a model file; unset: the default model")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the recordings here")
+    parser.add_argument("--only", choices=SIZES)
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        for name, (width, height, bit_rate) in SIZES.items():
+            if options.only in (None, name):
+                recording = Recording(width, height, 30, options.seconds, bit_rate)
+                rows.append(bench(name, recording, options.model, options.rounds, folder))
+                show(rows[-1])
+    checks = {row["case"]: row.pop("checked") for row in rows}
+    if options.only is None:
+        print(f"\n{write('process', rows, checks)}")
+
+
+if __name__ == "__main__":
+    main()
