@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +47,11 @@ class Slot:
     @property
     def over(self) -> bool:
         return self.watch.state in ("finished", "given up")
+
+    @property
+    def has_begun(self) -> bool:
+        """It does its work: it is past loading and warming up, and no spare."""
+        return self.report is not None and self.report.state not in ("starting", "standby")
 
 
 @dataclass
@@ -104,9 +108,14 @@ class Supervisor:
     def _begin_stop(self, now_ns: int) -> None:
         self._stop_at_ns = now_ns + STOP_NS
         for slot in self.slots:
-            if slot.child is not None:
+            if slot.child is None:
+                if not slot.over:
+                    slot.watch.finished()
+            elif slot.has_begun:
                 slot.child.ask_to_stop()
-            elif not slot.over:
+            else:  # it holds nothing that could be lost, and may be seconds away from listening
+                slot.child.kill()
+                slot.child = None
                 slot.watch.finished()
 
     def _take(self, report: Progress, now_ns: int) -> None:
@@ -167,8 +176,7 @@ class Supervisor:
         slot.child, slot.exit_code = None, code
         if code == 0 or self._stop_at_ns is not None:
             slot.watch.finished()
-            # One that was still starting has no ear for SIGTERM yet: the signal itself ends it.
-            if code in (0, -signal.SIGTERM):
+            if code == 0:
                 self.notify(Notice("done", slot.role, "has ended"))
             else:
                 self.notify(Notice("lost", slot.role, f"{describe_exit(code)} while stopping: {words}"))
