@@ -113,4 +113,4 @@ def _gpu_count() -> int:
 
 def _one_line(error: object) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else "no reason given"
+    return lines[0][:200].rstrip(".") if lines else "no reason given"

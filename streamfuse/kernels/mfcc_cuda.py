@@ -159,7 +159,7 @@ class MfccBatch:
             raise BackendError(f"n_fft on CUDA must be at most {_MAX_FFT}", got=spec.n_fft, where="MFCC spec")
         self.spec, self.slots = spec, slots
         self.stream = cuda.stream() if stream is None else stream
-        self._kernel, self._tables = mfcc_kernel(spec), _device_tables(spec, self.stream)
+        self._kernel, self._tables = mfcc_kernel(spec), device_tables(spec, self.stream)
         self._staging = Staging(self.stream)
         self._carry = cuda.to_device(np.zeros((2, max(1, slots), spec.n_fft), np.float32), self.stream)
         self._kept = np.full(slots, spec.context_samples, np.int64)
@@ -241,7 +241,7 @@ class MfccBatch:
         return self._carry.reshape(-1)
 
 
-def _device_tables(spec: MfccSpec, stream: Any) -> tuple[Any, ...]:
+def device_tables(spec: MfccSpec, stream: Any) -> tuple[Any, ...]:
     t = mfcc_tables(spec)
     cosines = np.ascontiguousarray(t.cosines[: spec.n_mfcc].T)
     up = [cuda.to_device(a, stream) for a in (t.taper, t.twiddle, t.order, t.turn, t.first_bin, t.weight_at)]

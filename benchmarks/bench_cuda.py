@@ -1,0 +1,255 @@
+"""The CUDA kernels against the GPU's own limits and against torch on the same GPU; the CPU twins always.
+
+    python benchmarks/bench_cuda.py [--rounds 200]
+    NUMBA_ENABLE_CUDASIM=1 python benchmarks/bench_cuda.py --smoke     every line, tiny sizes, no meaning
+
+Without a GPU it measures the CPU part and says what waits. Kernels alone are timed with events over
+data that lies on the device, rotating among several inputs so that no cache holds them; a tick is timed
+from host memory to finished features.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import report
+
+from streamfuse.kernels.backend import cuda_missing
+from streamfuse.kernels.frame_window import FrameSpec, frame_window
+from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
+from streamfuse.kernels.mfcc import MfccSpec, mfcc_with_context
+from streamfuse.kernels.mfcc_cuda import TABLE_WIDTH, MfccBatch, device_tables, mfcc_kernel, threads_of
+from streamfuse.types import Picture
+
+SPEC, FRAME = MfccSpec(), FrameSpec()
+TICK = 1600
+FRAMES = TICK // SPEC.hop_length
+Rows = list[dict[str, Any]]
+
+
+def picture(width: int, height: int, seed: int) -> Picture:
+    random = np.random.default_rng(seed)
+    small = (height // 2, width // 2)
+    return Picture(tuple(random.integers(16, 236, s, np.uint8) for s in ((height, width), small, small)))
+
+
+def row(case: str, name: str, milliseconds: list[float], **more: Any) -> dict[str, Any]:
+    timing = report.Timing.of([1e6 * value for value in milliseconds])
+    return {"case": case, "name": name, "unit": "ns per call", "n": timing.n, "p50": timing.p50,
+            "p95": timing.p95, "p99": timing.p99, "max": timing.max} | more  # fmt: skip
+
+
+def on_device(stream: Any, calls: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """Milliseconds of each call on the device, between events."""
+    from numba import cuda
+
+    for call in calls:
+        call()
+    start, stop = cuda.event(), cuda.event()
+    taken = []
+    for turn in range(rounds):
+        start.record(stream)
+        calls[turn % len(calls)]()
+        stop.record(stream)
+        stop.synchronize()
+        taken.append(float(start.elapsed_time(stop)))
+    return taken
+
+
+def on_host(call: Callable[[], Any], rounds: int) -> list[float]:
+    """Milliseconds of each call that returns when its result is there."""
+    call()
+    taken = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        call()
+        taken.append(1e3 * (time.perf_counter() - begin))
+    return taken
+
+
+def bench_cpu(streams: int, rounds: int) -> Rows:
+    """What one core does of the same work."""
+    ticks = (
+        np.random.default_rng(0).standard_normal((streams, TICK + SPEC.context_samples)).astype(np.float32)
+    )
+    shown = [picture(384, 216, seed) for seed in range(min(streams, 64))]
+    out = np.empty((len(shown), 3, FRAME.size, FRAME.size), np.float32)
+    sound = on_host(lambda: mfcc_with_context(ticks, SPEC), rounds)
+    seen = on_host(lambda: frame_window(shown, FRAME, out), rounds)
+    return [
+        row("one CPU core", f"mfcc, {streams} streams x 100 ms", sound),
+        row("one CPU core", f"frame window, {len(shown)} x 384x216", seen),
+    ]
+
+
+def copy_bandwidth(megabytes: int, rounds: int) -> tuple[float, Rows]:
+    """Bytes read and written per second by a device-to-device copy: what the kernels are held against."""
+    from numba import cuda
+
+    source = cuda.to_device(np.random.default_rng(0).integers(0, 255, megabytes << 20, np.uint8))
+    target, stream = cuda.device_array_like(source), cuda.stream()
+    taken = on_device(stream, [lambda: target.copy_to_device(source, stream=stream)], rounds)
+    rate = 2 * source.nbytes / (statistics.median(taken) / 1e3)
+    return rate, [row("limits", f"device copy of {megabytes} MB", taken, bytes_per_s=rate)]
+
+
+def bench_mfcc(streams: int, rounds: int, limit: float) -> Rows:
+    from numba import cuda
+
+    samples = TICK + SPEC.context_samples
+    stream, kernel, tables = cuda.stream(), mfcc_kernel(SPEC), device_tables(SPEC, 0)
+    table = np.zeros((streams, TABLE_WIDTH), np.int32)
+    table[:, 0], table[:, 1], table[:, 3] = np.arange(streams) * samples, samples, -1
+    table[:, 5] = np.arange(streams) * FRAMES
+    hosts = [
+        np.random.default_rng(s).standard_normal((streams, samples)).astype(np.float32) for s in range(8)
+    ]
+    inputs = [cuda.to_device(host.ravel()) for host in hosts]
+    carry, rows = cuda.to_device(np.zeros((2, 1, SPEC.n_fft), np.float32)), cuda.to_device(table)
+    out = cuda.to_device(np.full((streams * FRAMES, SPEC.n_mfcc), np.nan, np.float32))
+    cuda.synchronize()
+    grid = (FRAMES, streams)
+    calls = [lambda x=x: kernel[grid, threads_of(SPEC), stream](rows, x, carry, *tables, out) for x in inputs]
+    calls[0]()
+    stream.synchronize()
+    got = out.copy_to_host().reshape(streams, FRAMES, SPEC.n_mfcc)
+    check("mfcc", got, mfcc_with_context(hosts[0], SPEC), 1e-3)
+    case = f"mfcc, {streams} streams x 100 ms, on the device"
+    taken = on_device(stream, calls, rounds)
+    moved = inputs[0].nbytes + out.nbytes
+    share = moved / (statistics.median(taken) / 1e3) / limit
+    return [row(case, "streamfuse", taken, share_of_copy=share), *torchaudio_rows(case, hosts, rounds)]
+
+
+def torchaudio_rows(case: str, hosts: list[np.ndarray], rounds: int) -> Rows:
+    import torch
+
+    if not torch.cuda.is_available():
+        print("torchaudio's MFCC on the GPU: torch here has no CUDA")
+        return []
+    from torchaudio import transforms
+
+    options = {"n_fft": SPEC.n_fft, "win_length": SPEC.win_length, "hop_length": SPEC.hop_length,
+               "f_min": SPEC.f_min, "f_max": SPEC.f_max, "n_mels": SPEC.n_mels, "center": False}  # fmt: skip
+    module = transforms.MFCC(SPEC.sample_rate, SPEC.n_mfcc, melkwargs=options).cuda()
+    module.amplitude_to_DB.top_db = None
+    inputs = [torch.from_numpy(host).cuda() for host in hosts]
+    with torch.inference_mode():
+        return [row(case, "torchaudio", torch_times([lambda x=x: module(x) for x in inputs], rounds))]
+
+
+def torch_times(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
+    import torch
+
+    for call in calls * 3:
+        call()
+    taken = []
+    for turn in range(rounds):
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        calls[turn % len(calls)]()
+        stop.record()
+        stop.synchronize()
+        taken.append(float(start.elapsed_time(stop)))
+    return taken
+
+
+def bench_frames(count: int, width: int, height: int, rounds: int, limit: float) -> Rows:
+    from numba import cuda
+
+    shown = [picture(width, height, seed % 16) for seed in range(count)]
+    batch = FrameWindowBatch(FRAME)
+    out = cuda.to_device(np.full((count, 3, FRAME.size, FRAME.size), np.nan, np.float32))
+    cuda.synchronize()
+    batch.run(shown, range(count), out)
+    batch.stream.synchronize()
+    check("frame window", out.copy_to_host()[:4], frame_window(shown[:4], FRAME), 2e-3 / FRAME.std[0])
+    case = f"frame window, {count} x {width}x{height} to {FRAME.size}, on the device"
+    taken = on_device(batch.stream, [batch.launch_again(out)], rounds)
+    moved = batch.uploaded_bytes + out.nbytes
+    share = moved / (statistics.median(taken) / 1e3) / limit
+    return [row(case, "streamfuse", taken, share_of_copy=share), *torch_frame_rows(case, shown, rounds)]
+
+
+def torch_frame_rows(case: str, shown: list[Picture], rounds: int) -> Rows:
+    """torch: planes antialiased to the size, then the matrix; the crop is a view."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    if not torch.cuda.is_available():
+        print("torch's interpolate on the GPU: torch here has no CUDA")
+        return []
+    left = (shown[0].width - shown[0].height) // 2
+    luma, cb, cr = (
+        torch.from_numpy(np.stack([p.planes[i] for p in shown]))[:, None].cuda() for i in range(3)
+    )
+    size, device = (FRAME.size, FRAME.size), "cuda"
+    matrix = torch.tensor([[1.1644, 0, 1.596], [1.1644, -0.3918, -0.813], [1.1644, 2.0172, 0]], device=device)
+    centre = torch.tensor([16.0, 128.0, 128.0], device=device)[:, None, None]
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (FRAME.mean, FRAME.std))
+
+    def convert() -> torch.Tensor:
+        half = slice(left // 2, left // 2 + shown[0].height // 2)
+        seen = (luma[..., left : left + shown[0].height], cb[..., half], cr[..., half])
+        small = [interpolate(p.float(), size, mode="bilinear", antialias=True) for p in seen]
+        yuv = torch.cat(small, dim=1) - centre
+        return ((torch.einsum("ck,bkhw->bchw", matrix, yuv) / 255).clamp(0, 1) - mean) / std
+
+    with torch.inference_mode():
+        return [row(case, "torch interpolate + matrix", torch_times([convert], rounds))]
+
+
+def bench_tick(streams: int, rounds: int) -> Rows:
+    """Host memory to finished features of every stream: pack, one upload each, two launches."""
+    from numba import cuda
+
+    shown = [picture(384, 216, seed % 16) for seed in range(streams)]
+    sound = np.random.default_rng(0).standard_normal((streams, TICK)).astype(np.float32)
+    stream = cuda.stream()
+    frames, voices = FrameWindowBatch(FRAME, stream), MfccBatch(SPEC, streams, stream)
+    out = cuda.device_array((streams, 3, FRAME.size, FRAME.size), np.float32)
+
+    def tick() -> None:
+        frames.run(shown, range(streams), out)
+        voices.push(list(enumerate(sound)))
+        stream.synchronize()
+
+    return [row("tick without the model, 384x216 + 100 ms", f"{streams} streams", on_host(tick, rounds))]
+
+
+def check(what: str, got: np.ndarray, expected: np.ndarray, bound: float) -> None:
+    if not np.abs(got - expected).max() <= bound:  # NaN is no agreement
+        raise SystemExit(f"{what}: wrong result, off by {np.abs(got - expected).max()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: does every line run?")
+    options = parser.parse_args()
+    rounds, smoke = (1, True) if options.smoke else (options.rounds, False)
+    rows = bench_cpu(2 if smoke else 1024, min(rounds, 50))
+    missing = cuda_missing()
+    if missing is None:
+        limit, found = copy_bandwidth(1 if smoke else 1024, rounds)
+        rows += found + bench_mfcc(1 if smoke else 1024, rounds, limit)
+        rows += bench_frames(1 if smoke else 256, *((16, 12) if smoke else (1920, 1080)), rounds, limit)
+        for streams in (1,) if smoke else (1, 16, 64, 256, 1024):
+            rows += bench_tick(streams, rounds)
+    print(report.table(rows))
+    for each in rows:
+        if "share_of_copy" in each:
+            print(f"  {each['case']}: {100 * each['share_of_copy']:.0f} % of the copy's bytes per second")
+    if missing is not None:
+        print(f"\nThe GPU part waits: {missing}")
+    if not smoke:
+        print(report.write("cuda", rows, {"gpu": missing or "measured"}).name)
+
+
+if __name__ == "__main__":
+    main()
