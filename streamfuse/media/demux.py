@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 from collections import Counter
@@ -85,12 +86,16 @@ class Demuxer:
         if isinstance(error, av.error.BlockingIOError) and not self._closed.is_set():
             self._clock.sleep_ns(BUSY_WAIT_NS)
             return True
+        self._counters["read_errors"] += 1
+        if not self._live and self._source.kind == "http" and getattr(error, "errno", None) == errno.EIO:
+            # FFmpeg's word for the end of an answer without a length, and for one that broke off.
+            self.broke_off = True
+            return False
         damaged = not isinstance(error, av.error.FFmpegError) or isinstance(
             error, av.error.InvalidDataError | av.error.PatchWelcomeError
         )
         if not damaged or (self._live and failures > MAX_FAILURES):
-            raise source_error(error, self._source, live=self._live) from None
-        self._counters["read_errors"] += 1
+            raise source_error(error, self._source, live=self._live, opened=True) from None
         self.broke_off = failures > MAX_FAILURES
         return not self.broke_off
 

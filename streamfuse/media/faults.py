@@ -48,10 +48,11 @@ _RETRY: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def source_error(error: Exception, source: Source, *, live: bool) -> SourceError:
+def source_error(error: Exception, source: Source, *, live: bool, opened: bool = False) -> SourceError:
     """The SourceError for what PyAV raised on `source`, without its credentials.
 
-    live  what is no media may be a camera that is starting: it is lost, not refused
+    live    what is no media may be a camera that is starting: it is lost, not refused
+    opened  it was open already, and failed while it was read
     """
     said = source.redact(getattr(error, "strerror", None) or str(error) or type(error).__name__)
     for kind, rule, hint in _REFUSED:
@@ -67,11 +68,13 @@ def source_error(error: Exception, source: Source, *, live: bool) -> SourceError
     ):
         rule = "the format must be one we accept for this kind of source"
         return SourceRefused(rule, got=said, where=source)
-    if isinstance(error, av.error.HTTPClientError):
-        return SourceRefused("the server must accept our request", got=said, where=source)
     for kind, rule in _RETRY:
         if isinstance(error, kind):
             return SourceLost(rule, got=said, where=source)
+    if isinstance(error, av.error.HTTPClientError):
+        return SourceRefused("the server must accept our request", got=said, where=source)
+    if opened:
+        return SourceLost("the stream ended or broke off", got=said, where=source)
     hint = "the name may not resolve; redirects are not followed" if source.kind in ("http", "hls") else None
     return SourceLost("the source failed", got=said, where=source, hint=hint)
 
