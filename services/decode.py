@@ -79,6 +79,14 @@ class DecodeService:
         return self._deadline_ns is not None and self._clock.monotonic_ns() >= self._deadline_ns
 
     @property
+    def final_error(self) -> StreamfuseError:
+        """The error as whoever restarts processes should see it: a recording that failed has failed."""
+        error = self.error or SourceLost("a source must end by itself", where=self._name)
+        if self._sessions is None and not isinstance(error, SourceRefused):
+            return SourceRefused(error.rule, got=error.got, where=error.where, hint=error.hint)
+        return error
+
+    @property
     def state(self) -> State:
         if self.error is not None:
             return "refused" if isinstance(self.error, SourceRefused) else "failed"
@@ -154,8 +162,8 @@ class DecodeService:
     def _finish(self, error: StreamfuseError | None, now_ns: int) -> None:
         self._make(self._assembler.flush(), now_ns)
         self.error, self._ended = error, True
-        if error is not None and self._deadline_ns is None:
-            self._deadline_ns = now_ns + self._drain_ns
+        if error is not None and self._sessions is not None and self._deadline_ns is None:
+            self._deadline_ns = now_ns + self._drain_ns  # a recording's failure has to arrive
         reason = str(error) if error is not None else "stopped" if self._stopping else ""
         self._made.append(
             End(
@@ -268,7 +276,7 @@ def main(arguments: argparse.Namespace) -> None:
         service = service_of(config, name, wire)
         serve(service, wire, reporter, stop, SYSTEM)
         if service.error is not None:
-            raise service.error
+            raise service.final_error
     wire.close(linger_ms=200)
 
 

@@ -1,0 +1,252 @@
+"""The three services as real processes over real sockets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from streamfuse.config import LabelConfig, SourceConfig
+from streamfuse.media.source import parse_source
+from streamfuse.model.runtime import load_model
+from streamfuse.pipeline.recorded import process_source
+from streamfuse.sinks import open_file_sinks
+from streamfuse.types import Label
+from tests.clips import Clip
+from tests.services.run import Run, a_run
+
+SUFFIXES = (".labels.jsonl", ".events.jsonl", ".vtt")
+LIVELY = LabelConfig(enter=0.34, leave=0.2, min_dwell_s=0.2)
+"""Thresholds at which an untrained network's scores make events."""
+PATTERN = "lavfi:testsrc2=size=320x240:rate=25;sine=frequency=440"
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return {
+        "plain": Clip(seconds=3.0).write(folder / "plain.mp4"),
+        "silent": Clip(seconds=2.0, audio=None, fps=12).write(folder / "silent.mkv"),
+        "late": Clip(seconds=3.0, audio_start=1.3, container="mpegts").write(folder / "late.ts"),
+    }
+
+
+def inline(path: Path, name: str, model: Path, base: Path, run: Run) -> None:
+    """The same recording in this process, as `--inline` does it."""
+    source = parse_source(str(path))
+    loaded = load_model(model, device="cpu")
+    sinks = open_file_sinks(run.config, base, source=source, model=loaded.spec)
+    with process_source(source, loaded, run.config, name=name) as processing:
+        for told in processing:
+            for sink in sinks:
+                if isinstance(told, Label):
+                    sink.write_label(told)
+                else:
+                    sink.write_event(told)
+    for sink in sinks:
+        sink.close(complete=True)
+
+
+def test_recordings_through_the_processes_give_the_bytes_of_inline(
+    clips: dict[str, Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    sources = {
+        name: SourceConfig(input=str(path), output=str(tmp_path / "out" / name))
+        for name, path in clips.items()
+    }
+    with a_run("recorded", tiny_model, sources, labels=LIVELY) as run:
+        run.start_all()
+        assert run.code("publish") == 0, run.said()
+        for name in clips:
+            assert run.code(f"decode {name}") == 0, run.said()
+        run.processes["analyze 0"].send_signal(signal.SIGTERM)
+        assert run.code("analyze 0") == 0
+        for name, path in clips.items():
+            inline(path, name, tiny_model, tmp_path / "inline" / name, run)
+            for suffix in SUFFIXES:
+                ours = (tmp_path / "out" / f"{name}{suffix}").read_bytes()
+                assert ours == (tmp_path / "inline" / f"{name}{suffix}").read_bytes(), f"{name}{suffix}"
+                assert ours
+            result = run.result(name)
+            assert (result["status"], result["truncated"]) == ("done", False)
+            lines = (tmp_path / "out" / f"{name}.labels.jsonl").read_text().splitlines()
+            assert result["ticks"] == len(lines)
+
+
+def test_recording_begins_anew_after_its_analyzer_was_killed(tiny_model: Path, tmp_path: Path) -> None:
+    path = Clip(seconds=20.0, fps=10).write(tmp_path / "long.mp4")
+    sources = {"long": SourceConfig(input=str(path), output=str(tmp_path / "out" / "long"))}
+    with a_run("recorded", tiny_model, sources, labels=LIVELY) as run:
+        run.start_all()
+        run.until(lambda: len(run.labels) > 20, "labels come")
+        run.kill("analyze 0")
+        run.start("analyze", "0")
+        assert run.code("decode long") == 1
+        assert "one analyzer must see a recording through" in run.error("decode long")
+        run.start("decode", "long")
+        assert run.code("publish") == 0
+        inline(path, "long", tiny_model, tmp_path / "inline" / "long", run)
+        for suffix in SUFFIXES:
+            ours = (tmp_path / "out" / f"long{suffix}").read_bytes()
+            assert ours == (tmp_path / "inline" / f"long{suffix}").read_bytes(), suffix
+
+
+def test_recording_that_cannot_be_read_is_refused_and_the_others_are_done(
+    clips: dict[str, Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("this is no film")
+    sources = {
+        "text": SourceConfig(input=str(tmp_path / "text.mp4"), output=str(tmp_path / "text")),
+        "silent": SourceConfig(input=str(clips["silent"]), output=str(tmp_path / "silent")),
+    }
+    with a_run("recorded", tiny_model, sources) as run:
+        run.start_all()
+        assert run.code("decode text") == 4
+        assert run.code("decode silent") == 0
+        assert run.code("publish") == 0
+        assert run.result("text")["status"] == "failed"
+        assert run.result("silent")["status"] == "done"
+        assert run.reports["decode text"].state == "refused"
+        (line,) = [x for x in run.error("decode text").splitlines() if x.startswith("streamfuse: ")]
+        assert run.reports["decode text"].error in line
+        assert not (tmp_path / "text.labels.jsonl").exists()
+
+
+def test_live_labels_count_on_without_a_gap_and_carry_their_age(tiny_model: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        run.start_all()
+        run.until(lambda: len(run.labels) >= 30, "labels come")
+        for title in ("decode cam", "analyze 0", "publish"):
+            run.processes[title].send_signal(signal.SIGTERM)
+        for title in ("decode cam", "analyze 0", "publish"):
+            assert run.code(title) == 0, run.said()
+        run.look()
+    heads = [label.head for label in run.labels]
+    for before, after in pairwise(heads):
+        assert after.session == before.session
+        assert after.index == before.index + 1 + after.dropped
+    for label in run.labels:
+        assert label.time is not None
+        assert label.latency is not None
+        parts = [v for k, v in label.latency.items() if "." in k]
+        assert sum(parts) == label.latency["edge_age"]
+        assert label.latency["edge_age"] > 0
+    report = run.reports["decode cam"]
+    c = report.counters
+    assert c["link_produced"] == c["ticks"]
+    assert c["link_produced"] == c["link_done"] + c["link_dropped"] + c["link_lost"]
+    analysed = run.reports["analyze 0"].counters
+    assert analysed["analysed"] == c["link_done"] == run.reports["publish"].counters["labels"]
+    assert report.state == "done"
+
+
+def test_live_run_goes_on_in_a_new_session_when_the_warm_spare_takes_over(tiny_model: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        run.start_all()
+        run.until(lambda: len(run.labels) >= 5, "labels come")
+        first = run.labels[-1].head.session
+        run.start("analyze", "0", standby=True)
+        run.until(lambda: run.state("analyze 0") == "standby", "the spare is warm")
+        count = len(run.labels)
+        run.kill("analyze 0")
+        run.until(lambda: len(run.labels) >= count + 10, "labels go on")
+        later = [label for label in run.labels if label.head.session > first]
+        assert later[0].head.index == 0
+        assert later[0].head.start_ns >= run.labels[count - 1].head.start_ns
+        assert later[0].head.dropped > 0
+        assert run.processes["decode cam"].poll() is None
+
+
+def test_live_run_goes_on_in_a_new_session_after_its_publisher_was_killed(tiny_model: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        run.start_all()
+        run.until(lambda: len(run.labels) >= 5, "labels come")
+        first = run.labels[-1].head.session
+        run.kill("publish")
+        run.start("publish")
+        run.until(lambda: run.labels[-1].head.session > first, "labels go on")
+        assert run.processes["decode cam"].poll() is None
+        assert run.processes["analyze 0"].poll() is None
+
+
+def test_session_numbers_rise_over_restarts_of_the_decoder(tiny_model: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        run.start_all()
+        sessions = []
+        for _ in range(3):
+            before = len(run.labels)
+            run.until(lambda n=before: len(run.labels) > n + 2, "labels come")
+            sessions.append(run.labels[-1].head.session)
+            run.kill("decode cam")
+            run.look()
+            run.labels.clear()
+            run.start("decode", "cam")
+        assert sessions == sorted(set(sessions))
+
+
+def test_second_process_for_the_same_place_is_refused_at_once(tiny_model: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        run.start_all()
+        run.until(lambda: len(run.labels) >= 1, "labels come")
+        for service, name in (("publish", ""), ("analyze", "0"), ("decode", "cam")):
+            title = f"{service} {name}".strip()
+            first = run.processes[title]
+            run.start(service, name)
+            assert run.code(title) == 5, run.said()
+            assert "one process at a time may bind an address" in run.error(title)
+            run.processes[title + " first"] = first
+        count = len(run.labels)
+        run.until(lambda: len(run.labels) > count + 3, "the first ones go on")
+
+
+def test_services_die_with_their_supervisor(tiny_model: Path, tmp_path: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        run.start("publish")
+        run.until(lambda: run.state("publish") == "running", "publish runs")
+        status = Path(f"/proc/{run.processes['publish'].pid}/status").read_text()
+        assert status
+        environ = Path(f"/proc/{run.processes['publish'].pid}/environ").read_bytes()
+        assert f"STREAMFUSE_PARENT={os.getpid()}".encode() in environ
+
+
+def test_decode_process_is_confined(tiny_model: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        run.start("decode", "cam")
+        run.until(lambda: run.state("decode cam") == "running", "decode runs")
+        pid = run.processes["decode cam"].pid
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert [w for line in limits.splitlines() if line.startswith("Max open files") for w in line.split()][
+            3
+        ] == "256"
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        assert "libtorch" not in maps
+        for path in run.folder.rglob("*"):
+            assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
+
+
+@pytest.mark.parametrize("service", ["publish", "analyze", "decode"])
+def test_model_that_is_none_is_exit_3(service: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.ts").write_bytes(b"no model")
+    with a_run("live", tmp_path / "bad.ts", {"cam": SourceConfig(input=PATTERN)}) as run:
+        name = {"publish": "", "analyze": "0", "decode": "cam"}[service]
+        run.start(service, name)
+        title = f"{service} {name}".strip()
+        assert run.code(title) == 3, run.said()
+
+
+def test_config_that_is_none_is_exit_2_and_quotes_no_value(tiny_model: Path) -> None:
+    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
+        path = run.folder / "run.json"
+        path.write_text(path.read_text().replace('"loop":false', '"loop":"s3cret"'))
+        run.start("decode", "cam")
+        assert run.code("decode cam") == 2
+        error = run.error("decode cam")
+        assert "sources.cam.loop" in error
+        assert "s3cret" not in error
+        assert "Traceback" not in error
