@@ -94,6 +94,56 @@ def store_float32(_typing: Any, array: Any, at: Any, value: Any) -> Any:  # noqa
     return types.none(array, types.intp, value), codegen
 
 
+@intrinsic
+def load_bytes(_typing: Any, array: Any, at: Any) -> Any:  # noqa: ARG001
+    """Load 16 uint8 as float32 lanes."""
+    if not _is_row(array) or array.dtype != types.uint8:
+        return None
+    lanes = Lanes(types.float32)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        narrow = ir.VectorType(ir.IntType(8), lanes.count)
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        value = builder.load(builder.bitcast(builder.gep(data, [args[1]]), narrow.as_pointer()))
+        value.align = 1
+        return builder.uitofp(value, context.get_value_type(lanes))
+
+    return lanes(array, types.intp), codegen
+
+
+@intrinsic
+def transpose(_typing: Any, source: Any, at: Any, pitch: Any, target: Any, to: Any, width: Any) -> Any:  # noqa: ARG001
+    """Write the 16 x 16 float32 block at source[at + row * pitch] turned to target[to + column * width]."""
+    if not (_is_row(source) and _is_row(target) and source.dtype == target.dtype == types.float32):
+        return None
+    count = REGISTER_BYTES // 4
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.FloatType(), count)
+        index = ir.VectorType(cgutils.int32_t, count)
+        halves = [[start + k // 2 + count * (k % 2) for k in range(count)] for start in (0, count // 2)]
+        masks = [ir.Constant(index, mask) for mask in halves]
+
+        def place(array: Any, kind: Any, start: Any, step: Any, row: int) -> Any:
+            data = context.make_array(kind)(context, builder, array).data
+            offset = builder.add(start, builder.mul(step, ir.Constant(step.type, row)))
+            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+
+        rows = []
+        for row in range(count):
+            rows.append(builder.load(place(args[0], sig.args[0], args[1], args[2], row)))
+            rows[-1].align = 4
+        for _ in range(count.bit_length() - 1):  # each round interleaves row i with row i + 8
+            pairs = [(rows[i], rows[i + count // 2]) for i in range(count // 2)]
+            rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in masks]
+        for row, value in enumerate(rows):
+            builder.store(value, place(args[3], sig.args[3], args[4], args[5], row), align=4)
+        return context.get_dummy_value()
+
+    at_types = (source, types.intp, types.intp, target, types.intp, types.intp)
+    return types.none(*at_types), codegen
+
+
 def _splat(context: Any, builder: Any, value: Any, value_type: Any, lanes: Lanes) -> Any:
     """`value` in every lane, if it is not a vector already."""
     if isinstance(value_type, Lanes):
