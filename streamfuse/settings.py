@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -69,13 +69,29 @@ class _Document:
         return self.name
 
 
+@overload
+def load_config(
+    path: Path | None = ..., overrides: Sequence[str] = ..., *, environment: Mapping[str, str] | None = ...
+) -> AppConfig: ...
+
+
+@overload
+def load_config(
+    path: Path | None = ...,
+    overrides: Sequence[str] = ...,
+    *,
+    schema: type[Config],
+    environment: Mapping[str, str] | None = ...,
+) -> Config: ...
+
+
 def load_config(
     path: Path | None = None,
     overrides: Sequence[str] = (),
     *,
-    schema: type[Config] = AppConfig,  # type: ignore[assignment]
+    schema: type[AppConfig] = AppConfig,
     environment: Mapping[str, str] | None = None,
-) -> Config:
+) -> AppConfig:
     """Read the file (none: all defaults), apply `a.b=value` overrides in order, check against the schema.
 
     raises  ConfigError naming the key, what came, and file:line

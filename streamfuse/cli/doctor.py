@@ -89,7 +89,7 @@ def _ffmpeg() -> Iterator[Finding]:
 
     facts = library_facts()
     missing = [name for name in ("h264", "hevc", "aac", "opus", "vp9") if name not in facts.decoders]
-    text = f"{facts.ffmpeg} inside PyAV {version('av')}"
+    text = f"{facts.ffmpeg.removeprefix('FFmpeg ')} inside PyAV {version('av')}"
     if missing:
         remedy = "pip install --force-reinstall --only-binary=av av"
         yield Finding("FFmpeg", "wrong", f"{text} cannot decode {', '.join(missing)}", remedy)

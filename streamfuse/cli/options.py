@@ -32,7 +32,14 @@ def config_options(function: F) -> F:
             metavar="KEY=VALUE",
             help="Override one setting, such as labels.smoothing_s=2 (may be repeated).",
         ),
-        click.option("-c", "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE"),
+        click.option(
+            "-c",
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Settings in YAML; `streamfuse validate` checks them.",
+        ),
     ):
         function = option(function)
     return function
