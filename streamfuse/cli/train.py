@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from streamfuse.training.card import card_text
 from streamfuse.training.evaluate import show
 from streamfuse.training.progress import Bars
 from streamfuse.training.settings import read_train_config
@@ -43,5 +44,9 @@ def train(config: Path | None, data: Path, out: Path, work: Path) -> None:
         spec, scores = run.finish(out)
     for line in run.dropped:
         console.print(f"left out: {line}", markup=False)
+    out.with_name(out.name + ".md").write_text(card_text(spec, scores), encoding="utf-8")
     show(scores, console)
-    console.print(f"wrote {out}: {spec.name}, weights {spec.weights_sha256[:16]}", markup=False)
+    console.print(
+        f"wrote {out} and its card {out.name}.md: {spec.name}, weights {spec.weights_sha256[:16]}",
+        markup=False,
+    )

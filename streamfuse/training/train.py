@@ -178,7 +178,7 @@ def _calibrated_head(
 ) -> HeadSpec:
     logits, truth, weight = [], [], []
     for suite, played in zip(suites, answers, strict=True):
-        kept = asked(suite)
+        kept = asked(suite) if head.kind == "softmax" else _known(suite)
         for n in kept:
             one = played[n][index]
             ticks = one[min(SETTLE_TICKS, len(one) - 1) :]
@@ -197,6 +197,11 @@ def _calibrated_head(
     else:
         threshold = said_threshold(1.0 / (1.0 + np.exp(-cooled)), y)
     return msgspec.structs.replace(head, temperature=round(temperature, 4), threshold=round(threshold, 3))
+
+
+def _known(suite: Suite) -> list[int]:
+    """Trials whose sounds are known, also those with none: a threshold must keep quiet there."""
+    return [n for n, one in enumerate(suite.trials) if one.sounds is not None]
 
 
 def _truth(suite: Suite, n: int, head: HeadSpec) -> np.ndarray:

@@ -76,7 +76,7 @@ def sound_trial(row: Recording, spec: ModelSpec) -> Trial | None:
         truth["emotion"] = EMOTIONS.index("none")
         if row.label in SOUND_PLACES:
             truth["scene"] = SOUND_PLACES[row.label]
-    sounds = (row.label,) if row.label in SOUNDS else () if row.kind == "speech" else None
+    sounds = (row.label,) if row.label in SOUNDS else ()
     return Trial(ticks, None, heard[: ticks * spec.frames_per_tick], truth, sounds)
 
 

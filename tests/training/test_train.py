@@ -55,10 +55,18 @@ def test_train_learns_the_planted_cue_and_says_so_in_the_file(trained: tuple[Pat
 def test_train_model_file_names_sources_and_is_calibrated(trained: tuple[Path, Path, str]) -> None:
     _, out, output = trained
     spec = load_model(out, device="cpu").spec
-    assert [(one.name, one.licence) for one in spec.training] == [("stripes", "CC0"), ("tones", "CC0"), ("tones", "CC0")]
+    assert [(one.name, one.licence) for one in spec.training] == [
+        ("stripes", "CC0"),
+        ("tones", "CC0"),
+        ("tones", "CC0"),
+    ]
     assert [head.name for head in spec.heads] == ["scene", "emotion", "sound"]
     assert any(head.temperature != 1.0 for head in spec.heads)
     assert "planted" in output
+    card = out.with_name("planted.ts.md").read_text()
+    assert card.startswith("# Model card: planted")
+    assert "| stripes | CC0 | 12 recordings (scene_image) |" in card
+    assert "### scene from picture (stripes)" in card
     assert "scene from picture" in output
 
 
