@@ -77,19 +77,20 @@ def process_all(
     prepare_folder(output / "summary.json")
     jobs = find_jobs(inputs, output)
     settings = config.model
-    model = load_model(
-        settings.path, device=settings.device, sha256=settings.sha256, threads=settings.threads
-    )
-    run, reports = Run(model, config, output, span), list[Report]()
-    try:
-        with stoppable(), RunProgress(of=len(jobs)) as progress:
-            for job in jobs:
-                reports.append(Report(job))
-                _process_one(run, job, reports[-1], progress)
-    except Stopped as stop:
-        write_summary(run, reports, stopped_by=stop.name)
-        raise
-    write_summary(run, reports)
+    with stoppable():
+        model = load_model(
+            settings.path, device=settings.device, sha256=settings.sha256, threads=settings.threads
+        )
+        run, reports = Run(model, config, output, span), list[Report]()
+        try:
+            with RunProgress(of=len(jobs)) as progress:
+                for job in jobs:
+                    reports.append(Report(job))
+                    _process_one(run, job, reports[-1], progress)
+        except Stopped as stop:
+            write_summary(run, reports, stopped_by=stop.name)
+            raise
+        write_summary(run, reports)
     return 1 if any(report.error for report in reports) else 0
 
 
