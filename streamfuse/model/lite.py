@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .video import FEATURES, Norm, running_weights
+from streamfuse.model.video import FEATURES, Norm, running_weights
 
 
 class LiteRow(NamedTuple):
@@ -56,7 +56,9 @@ class Conv(nn.Module):
         self, inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1, act: bool = True
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=False)
+        # At stride 1 "same" is symmetric, and the convolution pads without a copy.
+        padding = size // 2 if stride == 1 else 0
+        self.conv = nn.Conv2d(inputs, outputs, size, stride, padding, groups=groups, bias=False)
         self.norm = Norm(outputs)
         self.act = act
         self.size = size
@@ -69,7 +71,7 @@ class Conv(nn.Module):
         return F.pad(x, [wide // 2, wide - wide // 2, high // 2, high - high // 2])
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv(self._pad(x) if self.size > 1 else x))
+        y = self.norm(self.conv(self._pad(x) if self.stride > 1 else x))
         return F.relu6(y) if self.act else y
 
 
