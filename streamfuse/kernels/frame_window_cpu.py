@@ -109,7 +109,9 @@ def _finish(y, cb, cr, colour, norm, group, mixed, band, out):
         for j in range(0, wide, WIDE):
             transpose(mixed, j * WIDE, WIDE, band, j, wide)
         for r in range(min(WIDE, size - group)):
-            out[c, group + r, :] = band[r * wide : r * wide + size]
+            line, at = out[c, group + r], r * wide
+            for j in range(size):  # written out: numba's slice assignment takes 2.5 s to compile
+                line[j] = band[at + j]
 
 
 @cpu_jit()

@@ -18,7 +18,7 @@ from streamfuse.kernels.backend import cpu_jit
 from streamfuse.types import F32, Chroma, Matrix
 
 F64 = npt.NDArray[np.float64]
-I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
 
 SUBSAMPLING: dict[str, tuple[int, int]] = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "nv12": (2, 2)}
 """Luma samples per chroma sample: across, down."""
@@ -42,11 +42,11 @@ class Span(NamedTuple):
 class Taps(NamedTuple):
     """One axis as sums: pixel j = sum over t of weights[j, t] * sample[first[j] + t].
 
-    first    (size,) int32; first + taps never passes the end of an axis that has that many samples
+    first    (size,) int64; first + taps never passes the end of an axis that has that many samples
     weights  (size, taps) float32
     """
 
-    first: I32
+    first: I64
     weights: F32
 
 
@@ -96,7 +96,7 @@ def taps(span: Span) -> Taps:
     first = np.minimum(first, span.length - count)
     weights = np.take_along_axis(matrix, first[:, None] + np.arange(count)[None], axis=1)
     weights /= weights.sum(axis=1, keepdims=True)
-    return Taps(first.astype(np.int32), np.ascontiguousarray(weights, np.float32))
+    return Taps(first.astype(np.int64), np.ascontiguousarray(weights, np.float32))
 
 
 def colour_terms(matrix: Matrix, full_range: bool) -> tuple[float, float, float, float, float, float]:

@@ -198,7 +198,8 @@ def mfcc_cpu(
     tail = taper.shape[0] // 2 * NARROW
     for first in range(0, total, WIDE):
         for offset in range(0, min(WIDE, total - first), NARROW):
-            re[tail:], im[tail:] = 0.0, 0.0
+            for k in range(tail, half * NARROW):
+                re[k], im[k] = 0.0, 0.0
             _load_frames(samples, lead, first + offset, per_row, hop, taper_at, taper, re, im)
             _transform(re, im, twiddle)
             _power(re, im, order, turn, offset, power)
