@@ -29,13 +29,14 @@ _PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "torchaudio", "av", "libro
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Nanoseconds per call over n calls after warm-up."""
+    """Nanoseconds per call over n calls after warm-up. `min` is what a busy machine disturbs least."""
 
     p50: float
     p95: float
     p99: float
     max: float
     n: int
+    min: float
 
     @classmethod
     def of(cls, samples_ns: Sequence[float]) -> Timing:
@@ -43,7 +44,7 @@ class Timing:
             raise ValueError("a timing needs at least one sample")
         ordered = sorted(samples_ns)
         p50, p95, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.95, 0.99))
-        return cls(p50, p95, p99, ordered[-1], len(ordered))
+        return cls(p50, p95, p99, ordered[-1], len(ordered), ordered[0])
 
 
 def compare(
@@ -64,25 +65,27 @@ def compare(
 def rows_of(
     case: str, timings: Mapping[str, Timing], per: int = 1, unit: str = "call", base: str | None = None
 ) -> list[dict[str, Any]]:
-    """Rows for write(): nanoseconds per unit, and p50 as a multiple of `base`'s."""
-    reference = timings[base].p50 if base else None
+    """Rows for write(): nanoseconds per unit, and p50 and min as multiples of `base`'s."""
+    reference = timings[base] if base else None
     rows = []
     for name, timing in timings.items():
         row: dict[str, Any] = {"case": case, "name": name, "unit": f"ns per {unit}", "n": timing.n}
         row |= {key: value / per for key, value in asdict(timing).items() if key != "n"}
         if reference:
-            row["ratio"] = timing.p50 / reference
+            row["ratio"] = timing.p50 / reference.p50
+            row["ratio_of_min"] = timing.min / reference.min
         rows.append(row)
     return rows
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as text: microseconds at p50 and p95, and the ratio."""
+    """The rows as text: microseconds at p50 and p95, and the ratios at p50 and of the least times."""
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         lines.append(f"\n{case}")
         for row in (row for row in rows if row["case"] == case):
             ratio = f"{row['ratio']:9.2f} x" if "ratio" in row else ""
+            ratio += f"{row['ratio_of_min']:9.2f} x of min" if "ratio_of_min" in row else ""
             micro = f"{row['p50'] / 1e3:12.3f} {row['p95'] / 1e3:12.3f}"
             lines.append(f"  {row['name']:34}{micro}  us p50, p95 {row['unit'][3:]:10}{ratio}")
     return "\n".join(lines)
