@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.meter import write_meter
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("gst_rtsp_server.py")
 NEEDS = (
@@ -23,6 +25,7 @@ class Camera:
     """A running RTSP server; `url` is its stream, `kill()` pulls its plug."""
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
+        self.arguments = arguments
         self.process = subprocess.Popen(
             [SYSTEM_PYTHON, str(SERVER), *arguments], stdout=subprocess.PIPE, text=True
         )
@@ -48,7 +51,13 @@ def gstreamer() -> None:
         pytest.skip("GStreamer's RTSP server or a plugin is missing (bash tests/system-packages.sh)")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def meter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that measures (see meter.py)."""
+    return write_meter(tmp_path_factory.mktemp("meter") / "meter.ts")
+
+
+@pytest.fixture(scope="module")
 def start_camera(gstreamer: None) -> Iterator[StartCamera]:
     cameras: list[Camera] = []
 
