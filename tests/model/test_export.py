@@ -105,8 +105,7 @@ def test_weights_have_one_identity_whatever_the_file_is_called(tmp_path: Path) -
     spec = small_spec()
     one = export_model(random_network(spec), spec, tmp_path / "one.ts")
     two = export_model(random_network(spec), spec, tmp_path / "two.ts")
-    other = export_model(random_network(spec, seed=5), spec, tmp_path / "other.ts")
-    assert one.weights_sha256 == two.weights_sha256 != other.weights_sha256
+    assert one.weights_sha256 == two.weights_sha256 != weights_sha256(random_network(spec, seed=5))
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_nothing_is_said_about_the_end_of_torchscript(tmp_path: Path) -> None:
 
 
 def test_a_step_costs_the_same_forever(tmp_path: Path) -> None:
-    spec = small_spec()
+    spec = small_spec(size=16)
     network = random_network(spec)
     model = exported(tmp_path, spec, network)
     inputs = random_inputs(spec, 1)
@@ -151,7 +150,7 @@ def test_a_step_costs_the_same_forever(tmp_path: Path) -> None:
         if index == 200:
             resident = process.memory_info().rss
         _, state = model.step(*arrays, state)
-    assert first > 1_000_000
+    assert first > 500_000
     assert operations(state) == first
     assert [tuple(one.shape) for one in state] == [one.batched(1) for one in spec.state]
     assert process.memory_info().rss - resident < 4 << 20
