@@ -26,6 +26,7 @@ class Role:
     name      as it calls itself in its progress reports; unique within its service, spares excepted
     argv, env what is run. Nothing secret may be in argv, which everybody on the machine can read
     spare     started once another one of that name runs: waits, warm, for that one's death
+    turn      of all roles with the same one, only one runs at a time, in order
     """
 
     service: str
@@ -34,6 +35,7 @@ class Role:
     env: Mapping[str, str]
     limits: WatchLimits
     spare: bool = False
+    turn: str | None = None
 
     @property
     def title(self) -> str:
@@ -86,7 +88,7 @@ class Child:
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
             lines = log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return lines[-1].removeprefix("streamfuse: ") if lines else ""
 
 
 def describe_exit(code: int) -> str:

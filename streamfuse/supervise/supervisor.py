@@ -150,7 +150,12 @@ class Supervisor:
             self._failed(slot, "made no progress and was killed", now_ns)
 
     def _may_start(self, slot: Slot) -> bool:
-        """A spare waits for the one it stands in for: two at once would both pay for warming up."""
+        """One that takes turns waits for the one before it; a spare, until its first is warm."""
+        turn = slot.role.turn
+        if turn is not None and any(
+            other.child is not None for other in self.slots if other.role.turn == turn
+        ):
+            return False
         if not slot.role.spare:
             return True
         return any(
@@ -196,7 +201,8 @@ class Supervisor:
             limits = slot.role.limits
             text = f"died more than {limits.restarts} times within {limits.window_ns // NS} s, last: {reason}"
             self.notify(Notice("given up", slot.role, text))
-            self._give_up(slot, text, exit_code=1)
+            if slot.role.service != "decode":  # a recording that kills its reader costs the others nothing
+                self._give_up(slot, text, exit_code=1)
 
     def _give_up(self, slot: Slot, reason: str, exit_code: int) -> None:
         if self.failure is None:
