@@ -100,18 +100,21 @@ def _mix(y, cb, cr, colour, gain, shift, channel, result):
 
 
 @cpu_jit()
-def _finish(y, cb, cr, colour, norm, group, mixed, band, out):
-    """Write 16 rows of each channel of out from `group` on, or as many as there are."""
-    size = out.shape[1]
+def _finish(y, cb, cr, colour, norm, group, mixed, band, flat, channels, size):
+    """Write 16 rows of each channel from `group` on, or as many as there are, into flat."""
     wide = band.shape[0] // WIDE
-    for c in range(out.shape[0]):
+    for c in range(channels):
         _mix(y, cb, cr, colour, norm[0, c], norm[1, c], c, mixed)
+        begin = (c * size + group) * size
+        if wide == size:
+            for j in range(0, size, WIDE):
+                transpose(mixed, j * WIDE, WIDE, flat, begin + j, size)
+            continue
         for j in range(0, wide, WIDE):
             transpose(mixed, j * WIDE, WIDE, band, j, wide)
         for r in range(min(WIDE, size - group)):
-            line, at = out[c, group + r], r * wide
-            for j in range(size):  # written out: numba's slice assignment takes 2.5 s to compile
-                line[j] = band[at + j]
+            for j in range(size):
+                flat[begin + r * size + j] = band[r * wide + j]
 
 
 @cpu_jit()
@@ -137,7 +140,7 @@ def frame_window_cpu(
     c_bytes = (c_down_first[size - 1] + c_down.shape[1]) * c_stride
     blue = carray(_bytes_at(cb_at), (c_bytes,), np.uint8)
     red = carray(_bytes_at(cr_at), (c_bytes,), np.uint8)
-    c_first = c_begin * c_step
+    c_first, flat = c_begin * c_step, out.reshape(out.size)
     for group in range(0, size, WIDE):
         _plane(luma, y_stride, down_first, down, group, begin, count, strip, pitch, turned)
         _columns(turned, across_first, begin, across, 1, 0, y)
@@ -147,4 +150,4 @@ def frame_window_cpu(
             if c_step == 1:
                 _plane(red, c_stride, c_down_first, c_down, group, c_first, c_count, strip, pitch, turned)
             _columns(turned, c_across_first, c_begin, c_across, c_step, c_step - 1, cr)
-        _finish(y, cb, cr, colour, norm, group, mixed, band, out)
+        _finish(y, cb, cr, colour, norm, group, mixed, band, flat, out.shape[0], size)
