@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamfuse.model.video import FEATURES, Norm, running_weights
+from streamfuse.model.layers import Norm, running_weights
+from streamfuse.model.video import FEATURES
 
 
 class LiteRow(NamedTuple):

@@ -24,7 +24,7 @@ State = list[Tensor]
 Bools = npt.NDArray[np.bool_]
 
 WARM_UP_CALLS = 4
-"""The first call costs 100 ms, two more are uneven; see tests of the runtime in benchmarks."""
+"""The first call of a shape costs 100 ms; a few more fill the caches."""
 
 
 def load_model(
@@ -194,7 +194,7 @@ def _same(what: str, tensors: object, shapes: list[tuple[int, ...]], where: Path
 def _choose(device: str) -> Device:
     """The device for kernels and model alike; `auto` needs it for both."""
     chosen = choose_device(device)
-    if chosen.kind == "cuda" and not torchscript.cuda_ready():
+    if chosen.kind == "cuda" and not torch.cuda.is_available():
         if device == "auto":
             return CPU
         raise BackendError(

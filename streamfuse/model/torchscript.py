@@ -6,7 +6,6 @@ torch is pinned below the version that drops TorchScript (pyproject.toml); the n
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,8 +60,3 @@ def prepare_process(threads: int) -> None:
     with suppress(RuntimeError):  # it may be set only once, before the first parallel work
         torch.set_num_interop_threads(1)
     torch._C._jit_set_profiling_executor(False)
-
-
-def cuda_ready() -> bool:
-    """Whether this torch can use a GPU here."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and torch.cuda.is_available()

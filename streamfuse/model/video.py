@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamfuse.model.layers import Norm, running_weights, scaled
+
 FEATURES = 480
 """Channels of the last 1x1 convolution at width 1."""
 
@@ -49,44 +51,6 @@ A0 = (
     Row(104, 104, 344, 1, 5, 1),
 )
 """15 blocks; through their convolutions 29 frames reach an answer."""
-
-
-def scaled(channels: int, width: float) -> int:
-    """Channels at another width, in whole eights so that vector units stay full."""
-    return max(8, int(channels * width + 4) // 8 * 8)
-
-
-class Norm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation of (B, C, ...) of any rank, so that clip and step share its numbers."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-3)
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        pass
-
-
-def running_weights(count: Tensor, length: int, memory: int) -> tuple[Tensor, Tensor]:
-    """The running mean of `length` more items, as a linear map of the old mean and the items.
-
-    count    (B, 1) items seen so far; item n has the rate max(1 / (n + 1), 1 / memory), so that the
-             mean is the plain one of all items until `memory` of them, and forgets after
-    returns  mix (B, T, T) lower triangular and keep (B, T): means = keep * old + mix @ items
-    """
-    rates = (1.0 / (count + torch.arange(1, length + 1, device=count.device))).clamp(min=1.0 / memory)
-    row = torch.zeros(count.size(0), length, device=count.device, dtype=count.dtype)
-    kept = torch.ones_like(count)
-    rows: list[Tensor] = []
-    keeps: list[Tensor] = []
-    for t in range(length):
-        rate = rates[:, t : t + 1]
-        unit = torch.zeros_like(row)
-        unit[:, t] = 1.0
-        row = row * (1.0 - rate) + rate * unit
-        kept = kept * (1.0 - rate)
-        rows.append(row)
-        keeps.append(kept)
-    return torch.stack(rows, 1), torch.cat(keeps, 1)
 
 
 class Squeeze(nn.Module):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamfuse.model.layers import running_weights, scaled
 from streamfuse.model.network import PRESETS, build_branch
-from streamfuse.model.video import A0, running_weights, scaled
+from streamfuse.model.video import A0
 
 
 def means(items: Tensor, memory: int, chunks: list[int]) -> tuple[Tensor, Tensor]:
