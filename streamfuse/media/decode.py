@@ -12,15 +12,17 @@ from streamfuse.config import DecodeConfig, TickConfig
 from streamfuse.errors import SourceLost, SourceRefused, StageError
 from streamfuse.media.demux import Demuxer, Read
 from streamfuse.media.faults import PYAV_ERRORS
+from streamfuse.media.gate import Builder, Span
 from streamfuse.media.limits import MAX_CHANNELS, RATES_HZ
 from streamfuse.media.opening import Input, open_inputs
+from streamfuse.media.preroll import Preroll
 from streamfuse.media.probe import pixel_aspect, source_info
-from streamfuse.media.sessions import Builder, Sessions, Span
+from streamfuse.media.sessions import Sessions
 from streamfuse.media.source import FileSource, Source
 from streamfuse.media.timeline import Decoded
 from streamfuse.media.tracks import NO_PTS, AudioBuilder, TrackReader, VideoBuilder
 from streamfuse.media.truncation import is_truncated
-from streamfuse.types import MS, NS, MediaItem, Mode, Track
+from streamfuse.types import MS, NS, AudioChunk, MediaItem, Mode, Track, VideoFrame
 
 KEY_FRAME_PATIENCE = 3
 """Before its first item a live source gets so many read timeouts: its key frame may be that far away."""
@@ -80,8 +82,11 @@ class Decoder:
             counters=self._counts,
         )
         self._span = span
+        start_ns = min(starts.values(), default=0)
+        self._preroll = Preroll(inputs, start_ns + span[0]) if span is not None and span[0] else None
         self._demuxer = Demuxer(source, inputs, live=self._live, clock=clock, counters=self._counts)
         self._last_item_ns: int | None = None
+        self._given = 0
         self._begun = False
         self._reached_ns: dict[Track, int] = {}
 
@@ -113,7 +118,8 @@ class Decoder:
         lost: SourceLost | None = None
         try:
             for read in self._demuxer:
-                yield from self._decode_packet(read)
+                for packet in [read] if self._preroll is None else self._preroll.take(read):
+                    yield from self._decode_packet(packet)
                 if self._sessions.done:
                     break
                 if self._live:
@@ -133,13 +139,22 @@ class Decoder:
                 yield from self._push_frames(track, self._decode_frames(track, None), None)
         items = self._sessions.end()
         yield from items
-        if self._last_item_ns is None and not items and not self._live and self._span is None:
-            hint = "it may be damaged" if isinstance(self.source, FileSource) else None
-            raise SourceRefused("some picture or sound must decode", got="none", where=self.source, hint=hint)
+        self._given += sum(isinstance(item, VideoFrame | AudioChunk) for item in items)
+        if not self._given and not self._live:
+            raise self._nothing()
         if not self._live and not self._sessions.done:
             self.truncated = self._demuxer.broke_off or is_truncated(
                 self.source, self._inputs, self._reached_ns
             )
+
+    def _nothing(self) -> SourceRefused:
+        """Why a recording that was opened gave not one frame."""
+        if self._span is not None and self._span[0]:
+            long = "" if self.info.duration_ns is None else f" of {self.info.duration_ns / NS:g} s"
+            rule = f"a span must begin within the recording{long}"
+            return SourceRefused(rule, got=f"{self._span[0] / NS:g} s", where=self.source)
+        hint = "it may be damaged" if isinstance(self.source, FileSource) else None
+        return SourceRefused("some picture or sound must decode", got="none", where=self.source, hint=hint)
 
     def _check_progress(self, now_ns: int, started_ns: int) -> None:
         """Bytes alone are no progress: a live source has to bring frames."""
@@ -188,6 +203,7 @@ class Decoder:
             end_ns = item.pts_ns + item.dur_ns
             self._reached_ns[track] = max(end_ns, self._reached_ns.get(track, end_ns))
             for media in self._sessions.push(item):
+                self._given += isinstance(media, VideoFrame | AudioChunk)
                 self._last_item_ns = arrival_ns
                 yield media
 

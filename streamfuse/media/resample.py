@@ -83,14 +83,15 @@ class Resampler:
         assert self._graph is not None  # _begin() has run
         if frame is None and self._graph.is_passthrough:  # type: ignore[attr-defined]
             return []
-        arrays = [out.to_ndarray()[0] for out in self._graph.resample(frame)]
+        # Without a copy: the array keeps the frame alive.
+        made: list[Any] = self._graph.resample(frame)
+        arrays = [np.frombuffer(out.planes[0], np.float32, out.samples) for out in made]
         if not arrays:
             return []
         samples = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
-        # A damaged frame may decode to anything; lossy codecs overshoot a little anyway.
-        samples = np.clip(np.nan_to_num(samples, copy=True, nan=0.0), -1.0, 1.0).astype(
-            np.float32, copy=False
-        )
+        if not (samples.min() >= -1.0 and samples.max() <= 1.0):  # so also where there is a NaN
+            # A damaged frame may decode to anything; lossy codecs overshoot a little anyway.
+            samples = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
         pts = self._start + self._given * SAMPLE_NS
         self._given += len(samples)
         if self._end is not None and pts < self._end:

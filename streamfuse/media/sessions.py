@@ -12,11 +12,10 @@ In live mode nothing waits: the session starts at once, and what trails behind i
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Protocol
 
+from streamfuse.media.gate import Builder, Gate, Span, clip, reason_for
 from streamfuse.media.timeline import Decoded, Line, Verdict
-from streamfuse.types import NS, AudioChunk, MediaItem, Mode, SessionStart, Track, TrackEnd, VideoFrame
+from streamfuse.types import NS, MediaItem, Mode, SessionStart, Track, TrackEnd
 
 GATE_NS = 1 * NS
 GATE_FRAMES = 30
@@ -28,36 +27,6 @@ SKEW_NS = {"live": 10 * NS, "recorded": 3600 * NS}
 recording one track may begin late, but not by an hour."""
 SLACK_NS = 10 * NS
 """How far past the end of a span one track is read for the sake of the other."""
-
-
-class Builder(Protocol):
-    """Makes a track's items of its decoded frames."""
-
-    def push(self, item: Decoded, pts_ns: int) -> list[MediaItem]: ...
-    def flush(self) -> list[MediaItem]: ...
-
-
-@dataclass
-class Gate:
-    """The next session while it waits. zero_ns is given, or found as the smallest pts of what waits."""
-
-    reason: str
-    from_ns: int | None = None
-    backward: bool = False
-    cut: bool = False
-    zero_ns: int | None = None
-    first_ns: int | None = None
-    newest_ns: int | None = None
-    waiting: list[MediaItem] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Span:
-    """--from and --to in time of the recording, and what the recording's own zero is."""
-
-    zero_ns: int
-    from_ns: int = 0
-    to_ns: int | None = None
 
 
 class Sessions:
@@ -94,6 +63,7 @@ class Sessions:
         self._offset_ns = 0
         self._newest_ns: int | None = None
         self._to_ns = None if span is None or span.to_ns is None else span.zero_ns + span.to_ns
+        self._spanned = span is not None
         self._file_zero_ns: int | None = None if span is None else span.zero_ns
         self._gate: Gate | None = Gate("start")
         self._starts = dict(starts or {})
@@ -190,8 +160,7 @@ class Sessions:
         if self._gate is not None:
             self._close()
         steady = line.continues(pts_ns, self._max_gap_ns)
-        step = pts_ns - line.end_ns
-        reason = f"{line.track} changed to {_words(first)}" if verdict is Verdict.CHANGE else _jump(step)
+        reason = reason_for(first, verdict, pts_ns - line.end_ns)
         # A change in mid-stream begins where both tracks have got to, a jump where it lands.
         zero = max(reached, pts_ns) if steady else None
         self._gate = Gate(
@@ -231,8 +200,8 @@ class Sessions:
             if self._has_moved(line, pts_ns):
                 self._arrive(line, pts_ns)
                 pts_ns = item.pts_ns + line.shift_ns
-            elif self._gate is None and self._trails(line, pts_ns):
-                line.advance(pts_ns, item.dur_ns)
+            elif self._gate is None:
+                self._trail(line, pts_ns, item.dur_ns)
                 return
         if line.parameters is None:
             line.parameters = item.parameters
@@ -243,17 +212,17 @@ class Sessions:
             self._close()
         self._check_span(pts_ns)
 
-    def _trails(self, line: Line, pts_ns: int) -> bool:
+    def _trail(self, line: Line, pts_ns: int, dur_ns: int) -> None:
         """Count an item that came too late for the old session; after TRAIL_NS of it, let the track join."""
         self.counters["late"] += 1
         if line.trailing_since_ns is None:
             line.trailing_since_ns = pts_ns
         if pts_ns - line.trailing_since_ns <= TRAIL_NS:
-            return True
+            line.advance(pts_ns, dur_ns)
+            return
         line.arrive()
         line.shift_ns += (self._newest_ns or 0) - pts_ns
         self.counters["realigned"] += 1
-        return True
 
     def _reach(self, line: Line, pts_ns: int, end_ns: int) -> None:
         gate = self._gate
@@ -277,10 +246,10 @@ class Sessions:
 
     def _give(self, item: MediaItem) -> None:
         """Give out one item of the current session, without what lies before its start or past the span."""
-        clipped = _clip(item, self._zero_ns, self._to_ns)
+        clipped = clip(item, self._zero_ns, self._to_ns)
         if clipped is not None:
             self._out.append(clipped)
-        elif self._to_ns is None:
+        elif not self._spanned:
             self.counters["before_start"] += 1
 
     # -- the gate --------------------------------------------------------------
@@ -327,42 +296,14 @@ class Sessions:
         reached = self.position_ns
         jumped = self._offset_ns + zero - self._zero_ns
         # A hole in a recording is part of its time, as players count it, unless the stamps are plainly wrong.
-        return (
-            max(reached, jumped) if self._duration_ns is not None and jumped <= self._duration_ns else reached
-        )
+        believed = self._duration_ns is not None and jumped <= self._duration_ns
+        return max(reached, jumped) if believed else reached
 
     def _check_span(self, pts_ns: int) -> None:
         if self._to_ns is None or pts_ns < self._to_ns:
             return
-        ends = [
-            line.last_ns if line.joined and line.last_ns is not None else None
+        there = [
+            line.joined and line.last_ns is not None and line.last_ns >= self._to_ns
             for line in self._lines.values()
         ]
-        slack = self._to_ns + SLACK_NS
-        self.done = all(end is not None and end >= self._to_ns for end in ends) or pts_ns >= slack
-
-
-def _jump(step_ns: int) -> str:
-    return f"time jumped {'forward' if step_ns > 0 else 'back'} by {abs(step_ns) / NS:.3f} s"
-
-
-def _words(item: Decoded) -> str:
-    parts = item.parameters if isinstance(item.parameters, tuple) else (item.parameters,)
-    return " ".join(str(part) for part in parts)
-
-
-def _clip(item: MediaItem, floor_ns: int, to_ns: int | None) -> MediaItem | None:
-    """`item` within [floor, to), or None where nothing of it is."""
-    if isinstance(item, VideoFrame):
-        return item if item.pts_ns >= floor_ns and (to_ns is None or item.pts_ns < to_ns) else None
-    if not isinstance(item, AudioChunk):
-        return item
-    first = max(0, -((item.pts_ns - floor_ns) // 62_500))
-    last = len(item.samples)
-    if to_ns is not None:
-        last = min(last, max(0, -((item.pts_ns - to_ns) // 62_500)))
-    if first >= last:
-        return None
-    if first == 0 and last == len(item.samples):
-        return item
-    return AudioChunk(item.pts_ns + first * 62_500, item.samples[first:last], item.arrival_ns)
+        self.done = all(there) or pts_ns >= self._to_ns + SLACK_NS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamfuse.config import TickConfig
-from streamfuse.errors import StageError
+from streamfuse.errors import SourceRefused, StageError
 from streamfuse.media.decode import open_decoder
 from streamfuse.media.source import parse_source
 from streamfuse.types import MS, NS, VideoFrame
@@ -167,6 +167,33 @@ def test_span(suffix: str, start: float, end: float | None, tmp_path: Path) -> N
     assert played.indices == wanted
     if end is not None:
         assert len(played.sound) == pytest.approx((end - start) * 16_000, abs=1)
+
+
+def test_span_decodes_only_what_it_needs(tmp_path: Path) -> None:
+    path = Clip(seconds=20, fps=10, width=96, height=64, gop=10, b_frames=2).write(tmp_path / "a.ts")
+    played = Played(path, span=(15 * NS, 16 * NS))
+    assert played.indices == list(range(150, 160))
+    assert played.counters["video_frames"] < 45  # its group of pictures, and until the sound is there too
+    assert played.counters["audio_frames"] < 3 * 48
+
+
+def test_span_past_the_wrap(tmp_path: Path) -> None:
+    played = Played(wrapping_ts(tmp_path / "w.ts", before=1.0, seconds=4.0), span=(2 * NS, 3 * NS))
+    zero = played.starts[0].zero_ns - 2 * NS
+    assert played.frames[0].pts_ns - zero == pytest.approx(2 * NS, abs=34 * MS)
+    assert played.indices == list(range(played.indices[0], played.indices[0] + 30))
+    assert played.indices[0] in (59, 60)
+
+
+def test_span_in_a_recording_of_one_key_frame(tmp_path: Path) -> None:
+    path = Clip(seconds=4, gop=1000, audio=None).write(tmp_path / "a.mp4")
+    assert Played(path, span=(3 * NS, 3 * NS + 100 * MS)).indices == [90, 91, 92]
+
+
+def test_span_that_begins_after_the_end_is_refused(tmp_path: Path) -> None:
+    path = Clip(seconds=1).write(tmp_path / "a.mp4")
+    with pytest.raises(SourceRefused, match=r"a span must begin within the recording of 1 s, got 5 s"):
+        Played(path, span=(5 * NS, None))
 
 
 def test_span_of_lavfi() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streamfuse.media.sessions import Sessions, Span
+from streamfuse.media.gate import Span
+from streamfuse.media.sessions import Sessions
 from streamfuse.media.timeline import Decoded
 from streamfuse.types import MS, NS, AudioChunk, MediaItem, Mode, SessionStart, Track, TrackEnd, VideoFrame
 
@@ -236,6 +237,17 @@ def test_a_track_whose_clock_jumps_alone_is_taken_back_after_a_while() -> None:
     assert made.counters["realigned"] == 1
     last = by_session(out)[1]
     assert sound_ms(last) > 15_000
+
+
+def test_a_track_is_taken_back_when_the_other_went_back() -> None:
+    items: list[Decoded] = both(600_000, 602_000)
+    for item in both(602_000, 630_000):
+        items.append(item if item.track == "audio" else video(item.pts_ns / MS - 500_000))
+    made = sessions("live")
+    out = run(made, items)
+    assert len(starts(out)) == 2
+    assert made.counters["realigned"] == 1
+    assert sound_ms(by_session(out)[1]) > 15_000
 
 
 def test_a_span_is_cut_to_the_sample() -> None:
