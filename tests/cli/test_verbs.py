@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,23 @@ def test_help_needs_no_torch() -> None:
 def test_probe_says_what_is_in_a_file(run: Run, clip: Path) -> None:
     ran = run("probe", clip)
     assert ran.code == 0
-    for word in (str(clip), "h264", "aac", "320", "48000", "stereo"):
-        assert word in ran.out
+    name, container, _, columns, _, video, audio, *_ = ran.out.splitlines()
+    assert (name, container) == (str(clip), "mov,mp4,m4a,3gp,3g2,mj2, 2 s")
+    assert columns.split() == ["track", "codec", "what", "rate", "length"]
+    assert " ".join(video.split()) == "video h264 320 x 240 yuv420p 30 fps 2 s"
+    assert " ".join(audio.split()) == "audio aac stereo 48 kHz 1.9 s"
+
+
+def test_probe_tells_what_is_unusual(run: Run, tmp_path: Path) -> None:
+    made = Clip(seconds=1.0, rotation=90, aspect=Fraction(16, 15), audio_start=0.5, fps=Fraction(30000, 1001))
+    video, audio = run("probe", made.write(tmp_path / "odd.mkv")).out.splitlines()[5:7]
+    assert "320 x 240 yuv420p pixels 16:15 turned by 90°   29.97 fps   0 s" in video
+    assert "48 kHz      0.5 s" in audio
+
+
+def test_probe_tells_long_times_in_hours(run: Run, tmp_path: Path) -> None:
+    path = Clip(frame_times=[0.0, 3725.25], fps=4, audio=None).write(tmp_path / "long.mp4")
+    assert run("probe", path).out.splitlines()[1].endswith(", 1:02:05.5")
 
 
 def test_probe_as_json(run: Run, tmp_path: Path) -> None:
@@ -208,7 +224,7 @@ def test_no_default_model_is_exit_3_and_says_what_to_do(
     from streamfuse.model import inspect
 
     monkeypatch.setattr(inspect, "DEFAULT_MODEL", tmp_path / "default.ts")
-    ran = run("process", clip, "-o", tmp_path / "out")
+    ran = run("process", clip, "-o", tmp_path / "out", "--inline")
     assert ran.code == ModelError.exit_code
     assert "a model must be a file, got nothing there" in ran.err
     assert "streamfuse train" in ran.err
