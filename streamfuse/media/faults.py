@@ -94,6 +94,8 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 def _file_error(said: str, source: FileSource) -> SourceRefused:
     """Why FFmpeg would not open a file, in the words of someone who has the file."""
     rule = "a recording must be a video or audio file of an accepted format"
+    if not source.path.is_file():  # a pipe: looking again would wait for another writer
+        return SourceRefused(rule, got=said, where=source)
     try:
         with source.path.open("rb") as file:
             head = file.read(16)

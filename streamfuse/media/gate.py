@@ -8,6 +8,10 @@ from typing import Protocol
 from streamfuse.media.timeline import Decoded, Verdict
 from streamfuse.types import NS, SAMPLE_NS, AudioChunk, MediaItem, VideoFrame
 
+GATE_NS = 1 * NS
+GATE_FRAMES = 30
+"""How much waits at a gate: containers interleave their tracks closer than this, and frames are large."""
+
 
 class Builder(Protocol):
     """Makes a track's items of its decoded frames."""
@@ -28,6 +32,17 @@ class Gate:
     first_ns: int | None = None
     newest_ns: int | None = None
     waiting: list[MediaItem] = field(default_factory=list)
+
+    def reach(self, pts_ns: int, end_ns: int) -> None:
+        """Take note of an item that waits, or will when the resampler gives it out."""
+        self.first_ns = pts_ns if self.first_ns is None else min(pts_ns, self.first_ns)
+        self.newest_ns = end_ns if self.newest_ns is None else max(end_ns, self.newest_ns)
+
+    @property
+    def is_full(self) -> bool:
+        if self.first_ns is None or self.newest_ns is None:
+            return False
+        return self.newest_ns - self.first_ns > GATE_NS or len(self.waiting) > GATE_FRAMES
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def open_inputs(source: Source, decode: DecodeConfig, mode: Mode) -> list[Input]
             inputs.append(_open(source, address, form, extra, decode, mode))
         if not any(item.streams for item in inputs):
             wanted = " or ".join(n for n, on in (("video", decode.video), ("audio", decode.audio)) if on)
-            raise SourceRefused(f"a source must have a {wanted} track", got="none", where=source)
+            raise SourceRefused(f"a source must have a track of {wanted}", got="none", where=source)
     except BaseException:
         for item in inputs:
             item.close()
@@ -101,26 +101,7 @@ def _file_address(source: FileSource) -> str:
 def _open(
     source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
 ) -> Input:
-    options = open_options(source, decode, mode) | extra
-    timeout = (decode.open_timeout_s, decode.read_timeout_s)
-    accel = HWAccel("cuda", allow_software_fallback=False) if decode.hwaccel == "cuda" else None
-    try:
-        container = av.open(
-            address,
-            "r",
-            format=form,
-            options=options,
-            timeout=timeout,
-            hwaccel=accel,
-            metadata_errors="replace",
-        )
-    except PYAV_ERRORS as error:
-        raise source_error(error, source, live=mode == "live") from None
-    except RuntimeError as error:
-        if accel is None:
-            raise
-        rule = "decode.hwaccel: cuda needs a GPU decoder for this codec"
-        raise BackendError(rule, got=source.redact(str(error)), where=source) from None
+    container = _container(source, address, form, extra, decode, mode)
     try:
         streams = choose_streams(container, source, decode)
         for stream in container.streams:
@@ -132,6 +113,42 @@ def _open(
         container.close()
         raise
     return Input(container, streams, Unwrapper(_WRAP_BITS.get(container.format.name)))
+
+
+def _container(
+    source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
+) -> InputContainer:
+    options = open_options(source, decode, mode) | extra
+    timeout = (decode.open_timeout_s, decode.read_timeout_s)
+    accel = HWAccel("cuda", allow_software_fallback=False) if decode.hwaccel == "cuda" else None
+    try:
+        return av.open(
+            address,
+            "r",
+            format=form,
+            options=options,
+            timeout=timeout,
+            hwaccel=accel,
+            metadata_errors="replace",
+        )
+    except PYAV_ERRORS as error:
+        if accel is not None and getattr(error, "filename", None) is None:
+            raise _no_gpu_decoder(error, source) from None
+        raise source_error(error, source, live=mode == "live") from None
+    except RuntimeError as error:  # PyAV's, where no stream suits the accelerator
+        if accel is None:
+            raise
+        plain = _container(source, address, form, extra, decode.model_copy(update={"hwaccel": "none"}), mode)
+        if "video" in choose_streams(plain, source, decode):
+            plain.close()
+            raise _no_gpu_decoder(error, source) from None
+        return plain  # sound alone needs no GPU
+
+
+def _no_gpu_decoder(error: Exception, source: Source) -> BackendError:
+    rule = "decode.hwaccel: cuda needs an NVIDIA GPU that decodes this codec"
+    said = source.redact(getattr(error, "strerror", None) or str(error))
+    return BackendError(rule, got=said, where=source, hint="decode.hwaccel: none decodes on the CPU")
 
 
 def choose_streams(container: InputContainer, source: Source, decode: DecodeConfig) -> dict[Track, Stream]:

@@ -17,9 +17,6 @@ from streamfuse.media.gate import Builder, Gate, Span, clip, reason_for
 from streamfuse.media.timeline import Decoded, Line, Verdict
 from streamfuse.types import NS, MediaItem, Mode, SessionStart, Track, TrackEnd
 
-GATE_NS = 1 * NS
-GATE_FRAMES = 30
-"""How much waits at a gate: containers interleave their tracks closer than this, and frames are large."""
 TRAIL_NS = 10 * NS
 """A track that goes on for so long where the other one left has a clock of its own."""
 SKEW_NS = {"live": 10 * NS, "recorded": 3600 * NS}
@@ -225,10 +222,8 @@ class Sessions:
         self.counters["realigned"] += 1
 
     def _reach(self, line: Line, pts_ns: int, end_ns: int) -> None:
-        gate = self._gate
-        if gate is not None and line.joined:
-            gate.first_ns = pts_ns if gate.first_ns is None else min(pts_ns, gate.first_ns)
-            gate.newest_ns = end_ns if gate.newest_ns is None else max(end_ns, gate.newest_ns)
+        if self._gate is not None and line.joined:
+            self._gate.reach(pts_ns, end_ns)
         else:
             self._newest_ns = end_ns if self._newest_ns is None else max(end_ns, self._newest_ns)
 
@@ -259,11 +254,7 @@ class Sessions:
         assert gate is not None
         if self._live or (gate.zero_ns is not None and gate.from_ns is None):
             return True
-        if all(line.joined for line in self._lines.values()):
-            return True
-        if gate.first_ns is None or gate.newest_ns is None:
-            return False
-        return gate.newest_ns - gate.first_ns > GATE_NS or len(gate.waiting) > GATE_FRAMES
+        return all(line.joined for line in self._lines.values()) or gate.is_full
 
     def _close(self) -> None:
         """Let the new session begin: SessionStart, then all that waited."""

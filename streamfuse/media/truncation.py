@@ -25,7 +25,7 @@ def is_truncated(source: Source, inputs: list[Input], reached_ns: dict[Track, in
     reached_ns  end of the last item of each track, as the track counts
     """
     check = _CHECKS.get(inputs[0].container.format.name)
-    if isinstance(source, FileSource) and check is not None:
+    if isinstance(source, FileSource) and check is not None and source.path.is_file():  # a pipe is read once
         # FFmpeg takes their duration from what is there, so it always fits.
         return check(*_ends(source))
     missing: list[bool] = []
