@@ -45,7 +45,8 @@ class TickConfig(Section):
     """How two tracks become ticks. The hop belongs to the model."""
 
     max_wait_ms: int | None = Field(None, ge=0, le=10_000)
-    """Live: how long the slower track is waited for; unset: max(40, 1.5 x its packet duration)."""
+    """Live: how long the slower track is waited for; unset: max(40, 1.5 x its packet duration, what it
+    usually lags behind by), at most a second."""
     max_gap_ms: int = Field(2000, ge=100, le=3_600_000)
     """A larger jump of media time begins a new session."""
     hold_max_ms: int = Field(1000, ge=0, le=60_000)

@@ -9,8 +9,9 @@ import numpy as np
 
 from streamfuse.config import TickConfig
 from streamfuse.errors import StageError
+from streamfuse.ticks.lag import Lags
 from streamfuse.ticks.tracks import AudioTrack, Came, PictureTake, Scope, SoundTake, VideoTrack, Watermark
-from streamfuse.ticks.windows import samples_of_hop, tick_count, tick_end
+from streamfuse.ticks.windows import samples_of_hop, tick_count, tick_end, tick_of
 from streamfuse.types import (
     MS,
     NS,
@@ -32,10 +33,6 @@ INTERLEAVE_MAX_NS = 30 * NS
 
 AHEAD_MAX_NS = 30 * NS
 """An item that begins so far after all that came is on another clock: dropped, counted."""
-
-WAIT_MIN_NS = 40 * MS
-WAIT_MAX_NS = NS
-"""Bounds of the wait that is measured: a camera with one frame in ten seconds is not worth 15 s of age."""
 
 PATIENCE_TICKS = 10
 """Live: a track that gave no sign of life for so many ticks is not waited for until it does."""
@@ -63,6 +60,7 @@ class _Session:
 
     next_tick  the first one that has not gone out
     passed     when the first track passed the end of next_tick and of those after it
+    lags       how much later the other one usually does
     """
 
     def __init__(self, start: SessionStart, scope: Scope, hold_max_ns: int, counters: Counter[str]) -> None:
@@ -72,6 +70,7 @@ class _Session:
         self.video = VideoTrack(scope, hold_max_ns, counters) if "video" in start.tracks else None
         self.audio = AudioTrack(scope, counters) if "audio" in start.tracks else None
         self.marks = [track.mark for track in (self.video, self.audio) if track is not None]
+        self.lags = Lags(scope.first_tick)
 
     @property
     def end_ns(self) -> int:
@@ -201,8 +200,8 @@ class Assembler:
         return track.mark
 
     def _take_in(self, session: _Session, item: VideoFrame | AudioChunk, now_ns: int) -> None:
-        is_frame = isinstance(item, VideoFrame)
-        mark = self._mark(session, "video" if is_frame else "audio")
+        name: Track = "video" if isinstance(item, VideoFrame) else "audio"
+        mark = self._mark(session, name)
         mark.misses = 0
         ahead_max_ns = max(AHEAD_MAX_NS, self._config.max_gap_ms * MS)
         reached_ns = max(session.end_ns, session.next_tick * self._hop_ns)
@@ -212,12 +211,15 @@ class Assembler:
             session.video.push(item, session.next_tick, now_ns)
         elif isinstance(item, AudioChunk) and session.audio is not None:
             session.audio.push(item, session.next_tick, now_ns)
+        first = tick_of(item.pts_ns - session.start.zero_ns, self._hop_ns)
+        session.lags.reach(name, first, mark.end_ns // self._hop_ns, now_ns)
 
     def _ready(self, session: _Session, now_ns: int) -> list[Tick]:
         """Emit every tick that need not wait any longer."""
         end_ns = session.end_ns
         while tick_end(session.next_tick + len(session.passed), self._hop_ns) <= end_ns:
             session.passed.append(now_ns)
+            session.lags.cross(now_ns)
         is_due = self._is_due_live if self._live else self._is_due_recorded
         ticks = []
         while session.passed and is_due(session, now_ns):
@@ -240,8 +242,7 @@ class Assembler:
     def _wait_ns(self, session: _Session) -> int:
         if self._config.max_wait_ms is not None:
             return self._config.max_wait_ms * MS
-        slower_ns = max((mark.packet_ns for mark in session.marks), default=0)
-        return min(max(WAIT_MIN_NS, slower_ns * 3 // 2), WAIT_MAX_NS)
+        return session.lags.wait_ns(max((mark.packet_ns for mark in session.marks), default=0))
 
     def _emit(self, session: _Session) -> Tick:
         index = session.next_tick

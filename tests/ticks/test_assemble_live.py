@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfuse.ticks.assemble import PATIENCE_TICKS, Assembler
+from streamfuse.ticks.lag import WAIT_MAX_NS
 from streamfuse.types import MS, NS, SAMPLE_NS, MediaItem, Tick, Trace
 from tests.ticks.media import (
     CONTEXT,
@@ -230,7 +231,7 @@ def test_live_every_tick_once_in_order_within_its_wait(broadcast: tuple, max_wai
     ticks = [t for _, t in timed] + made.flush()
     assert [t.head.index for t in ticks] == list(range(len(ticks)))
 
-    wait_ms = max_wait_ms if max_wait_ms is not None else max(40, 1.5 * max(frame_ms, packet / 16))
+    wait_ms = max_wait_ms if max_wait_ms is not None else WAIT_MAX_NS // MS  # it follows the delays
     passed = {}
     for at, item in arrivals:
         end = item.end_ns if hasattr(item, "end_ns") else item.pts_ns + item.dur_ns
@@ -272,3 +273,33 @@ def test_live_in_time_makes_the_ticks_of_the_recording(frame_ms: int, packet: in
     assert [replace(t.head, trace=Trace()) for t in ticks] == [t.head for t in wanted]
     assert [number_of(t) for t in ticks] == [number_of(t) for t in wanted]
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(ticks, wanted, strict=True))
+
+
+@pytest.mark.parametrize("slow", ["video", "audio"])
+def test_track_that_always_comes_late_is_waited_for_once_that_is_known(slow: str) -> None:
+    """An encoder that gives the sound 300 ms after the picture: with a wait of 40 ms it is never heard."""
+    made, camera = live(), Camera()
+    arrivals: list[tuple[int, MediaItem]] = []
+    for k in range(600):  # 12 s of 20 ms packets
+        late = {"video": 0, "audio": 0, slow: 300 * MS}
+        at_ns = T0 + (k + 1) * 20 * MS
+        arrivals.append((at_ns + late["video"], camera.frame(k, k * 20 * MS, 20 * MS)))
+        arrivals.append((at_ns + late["audio"], chunk(k * 320, 320)))
+    ticks = drive(made, sorted(arrivals, key=lambda arrival: arrival[0]))
+    known = [(at, tick.head) for at, tick in ticks if tick.head.index >= 40]
+    assert {(head.video, head.audio, head.partial) for _, head in known} == {("ok", "ok", False)}
+    # They go out when the slower track is there, not when the wait is over.
+    assert {at - (T0 + (head.index + 1) * HOP_NS) for at, head in known} == {300 * MS}
+
+
+def test_track_that_was_away_for_a_while_is_not_waited_for_longer_afterwards() -> None:
+    made, camera = live(), Camera()
+    arrivals: list[tuple[int, MediaItem]] = []
+    for k in range(600):
+        at_ns = T0 + (k + 1) * 20 * MS
+        arrivals.append((at_ns, camera.frame(k, k * 20 * MS, 20 * MS)))
+        if not 200 <= k < 400:  # 4 s without sound
+            arrivals.append((at_ns, chunk(k * 320, 320)))
+    ticks = drive(made, arrivals)
+    assert all(at - (T0 + (t.head.index + 1) * HOP_NS) <= 40 * MS for at, t in ticks)
+    assert ticks[-1][1].head.audio == "ok"
