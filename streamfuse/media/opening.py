@@ -86,7 +86,7 @@ def _addresses(source: Source, decode: DecodeConfig) -> list[tuple[str, str | No
 
 def _file_address(source: FileSource) -> str:
     """`file:` and the absolute path: a name is never read as a URL, whatever colons it has."""
-    path = source.path.expanduser()
+    path = source.path
     try:
         kind = path.stat().st_mode
     except OSError as error:

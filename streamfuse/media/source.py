@@ -7,6 +7,8 @@ whatever else it was built with.
 from __future__ import annotations
 
 import re
+import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -15,6 +17,9 @@ from urllib.parse import SplitResult, urlsplit
 from streamfuse.errors import SourceRefused
 from streamfuse.media.redact import Secrets, display_url, url_secrets
 
+# Control characters, lone surrogates (bytes that are no UTF-8), unassigned; line and paragraph separators.
+# Format characters (Cf) too: they reorder or hide what stands beside them.
+_UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*[:,]")
 
 # Sources that make something from nothing, and filters that only reshape it: none of them reads a file.
@@ -124,6 +129,8 @@ def parse_source(text: str, *, allow_hls: bool = False) -> Source:
     raises  SourceRefused for an unknown scheme, a malformed address, a playlist that was not allowed, a test
             pattern that could read files. Whether a file or a camera is there is found when it is opened.
     """
+    if _is_file(text):
+        return file_source(Path(text))
     text = text.strip()
     if not text or not text.isprintable():
         rule = "a source must be a file, a URL, a device or a test pattern in printable characters"
@@ -137,13 +144,28 @@ def parse_source(text: str, *, allow_hls: bool = False) -> Source:
     return _file(text)
 
 
+def file_source(path: Path) -> FileSource:
+    """A file, whatever it is called: its name may hold colons, spaces at the ends, or bytes of any kind."""
+    shown = "".join(c if unicodedata.category(c) not in _UNSHOWN else ascii(c)[1:-1] for c in str(path))
+    return FileSource(display=shown, path=path)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or with a NUL in it: no name of a file
+        return False
+
+
 def _file(text: str) -> FileSource:
     name = text.removeprefix("file://").removeprefix("file:") if text.startswith("file:") else text
-    path = Path(name).expanduser()
+    path = Path(name)
+    with suppress(RuntimeError):  # ~nobody/clip.mp4
+        path = path.expanduser()
     if _PREFIX.match(name) and not path.exists():
         kinds = "a file, rtsp://, rtmp://, http(s)://, udp://, v4l2:, alsa: or lavfi:"
         raise SourceRefused(f"a source must be {kinds}", got=repr(_PREFIX.match(name)[0]))  # type: ignore[index]
-    return FileSource(display=name, path=path)
+    return file_source(path)
 
 
 def _split(text: str) -> SplitResult:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfuse.errors import SourceRefused
+from streamfuse.media.probe import probe
 from streamfuse.media.source import (
     DeviceSource,
     FileSource,
@@ -22,6 +23,7 @@ from streamfuse.media.source import (
     UdpSource,
     parse_source,
 )
+from tests.clips import Clip
 
 SECRET = "s3cR3t"
 
@@ -204,7 +206,33 @@ def test_hls_is_opened_when_allowed() -> None:
     assert isinstance(parse_source("https://h/live.m3u8?t=1", allow_hls=True), HlsSource)
 
 
-def test_a_file_may_be_called_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+NAMES = {
+    "concat:a.mp4": "concat:a.mp4",
+    "lavfi:sine.mp4": "lavfi:sine.mp4",
+    " a b .mp4 ": " a b .mp4 ",
+    "Screen Recording 9.41.00\u202fAM.mov": "Screen Recording 9.41.00\u202fAM.mov",
+    "no\u00a0break.mp4": "no\u00a0break.mp4",
+    "zwei\nZeilen.mp4": r"zwei\nZeilen.mp4",
+    "esc\x1b[31m.mp4": r"esc\x1b[31m.mp4",
+    "rechts\u202egpj.mp4": r"rechts\u202egpj.mp4",
+    "latin\udce9.mp4": r"latin\udce9.mp4",
+    "~nobody-here.mp4": "~nobody-here.mp4",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_may_be_called_anything(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("concat:a.mp4").touch()
-    assert isinstance(parse_source("concat:a.mp4"), FileSource)
+    Clip(seconds=0.2, audio=None).write(tmp_path / "plain.mp4").rename(name)
+    source = parse_source(name)
+    assert isinstance(source, FileSource)
+    assert source.path == Path(name)
+    assert source.display == NAMES[name]
+    source.display.encode()
+    assert probe(source).track("video") is not None
+
+
+@pytest.mark.parametrize("text", ["~nobody-here/a.mp4", "x" * 5000, "a\0b"])
+def test_names_that_no_file_can_have_are_refused_in_words(text: str) -> None:
+    with pytest.raises(SourceRefused, match="must"):
+        probe(parse_source(text))
