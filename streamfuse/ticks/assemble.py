@@ -259,7 +259,7 @@ class Assembler:
             hop_ns=self._hop_ns,
             video=video.presence,
             audio=audio.presence,
-            partial=bool(behind),
+            partial=self._live and bool(behind),  # recorded: that track is over, nothing was late
             skew_ns=_skew_ns(video, audio, end_ns),
             trace=self._trace(session, video.came, audio.came),
         )
@@ -267,7 +267,7 @@ class Assembler:
         if session.passed:
             session.passed.popleft()
         self._counters["ticks"] += 1
-        self._counters["partial"] += bool(behind)
+        self._counters["partial"] += head.partial
         return Tick(head, video.picture, audio.samples)
 
     def _trace(self, session: _Session, video: Came | None, audio: Came | None) -> Trace:

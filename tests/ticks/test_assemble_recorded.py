@@ -171,14 +171,24 @@ def test_track_far_behind_is_not_waited_for_and_its_late_part_dropped_and_counte
         t for item in [start(), *(chunk(i * 16_000, 16_000) for i in range(seconds))] for t in made.push(item)
     ]
     assert len(ticks) == 20
-    assert all(t.head.partial for t in ticks)
     ticks += made.push(camera.frame(0, 0))
     ticks += [t for i in range(1, seconds * 10) for t in made.push(camera.frame(i, i * HOP_NS))]
     ticks += made.flush()
     assert made.counters["late_frames"] == 20
     assert [number_of(t) for t in ticks] == [None] * 20 + list(range(20, seconds * 10))
-    assert not any(t.head.partial for t in ticks[20:])
     assert set(camera.renders.values()) == {1}
+
+
+def test_track_that_ends_long_before_the_other_makes_no_tick_partial() -> None:
+    made, camera = assembler(), Camera()
+    ticks = [t for item in (start(), chunk(0, HOP)) for t in made.push(item)]
+    seconds = INTERLEAVE_MAX_NS // NS + 2
+    for i in range(seconds * 10):
+        ticks += made.push(camera.frame(i, i * HOP_NS, HOP_NS))
+    ticks += made.flush()
+    assert [t.head.audio for t in ticks] == ["ok"] + ["missing"] * (seconds * 10 - 1)
+    assert not any(t.head.partial for t in ticks)
+    assert made.counters["partial"] == 0
 
 
 def test_sound_far_behind_is_dropped_and_counted_but_kept_as_context() -> None:
