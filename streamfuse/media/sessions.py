@@ -52,15 +52,13 @@ class Sessions:
         self._builders = builders
         self._lines: dict[Track, Line] = {track: Line(track) for track in builders}
         self._live = mode == "live"
-        self._started = False
+        self._started = self._went_back = False
         self._max_gap_ns = max_gap_ns
         self._skew_ns = SKEW_NS[mode]
         self._duration_ns = duration_ns
-        self._zero_ns = 0
-        self._offset_ns = 0
+        self._zero_ns = self._offset_ns = 0
         self._newest_ns: int | None = None
         self._to_ns = None if span is None or span.to_ns is None else span.zero_ns + span.to_ns
-        self._spanned = span is not None
         self._file_zero_ns: int | None = None if span is None else span.zero_ns
         self._gate: Gate | None = Gate("start")
         self._starts = dict(starts or {})
@@ -181,7 +179,8 @@ class Sessions:
         """Whether a track that had not arrived in the newest session has done so with pts_ns."""
         gate = self._gate
         if gate is None:  # trailing behind a session that has begun
-            return pts_ns >= self._zero_ns or not line.continues(pts_ns, self._max_gap_ns)
+            past = pts_ns >= self._zero_ns and not self._went_back
+            return past or not line.continues(pts_ns, self._max_gap_ns)
         if gate.from_ns is None:
             return True
         if line.last_ns is None:
@@ -244,7 +243,7 @@ class Sessions:
         clipped = clip(item, self._zero_ns, self._to_ns)
         if clipped is not None:
             self._out.append(clipped)
-        elif not self._spanned:
+        elif self._file_zero_ns is None:
             self.counters["before_start"] += 1
 
     # -- the gate --------------------------------------------------------------
@@ -272,12 +271,12 @@ class Sessions:
                 zero = min([zero, *self._starts.values()])
         self._offset_ns = self._next_offset(zero)
         self._zero_ns, self._newest_ns, self._gate = zero, gate.newest_ns, None
+        self._went_back = gate.backward
         self.session += 1
         self.counters["sessions"] += 1
         self._started = True
-        self._out.append(
-            SessionStart(self.session, zero, self._offset_ns, frozenset(self._lines), gate.reason)
-        )
+        tracks = frozenset(self._lines)
+        self._out.append(SessionStart(self.session, zero, self._offset_ns, tracks, gate.reason))
         for item in gate.waiting:
             self._give(item)
 

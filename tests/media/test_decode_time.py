@@ -55,6 +55,16 @@ def test_a_camera_that_restarts_its_clock(first_hours: float, tmp_path: Path) ->
     assert steps.max() < 40 * MS
 
 
+def test_live_and_recorded_find_the_same_sessions(tmp_path: Path) -> None:
+    early = Clip(seconds=1.5, fps=10).write(tmp_path / "a.ts")
+    late = Clip(seconds=1.5, fps=10, start_ticks=60 * 90_000).write(tmp_path / "b.ts")
+    path = joined(tmp_path / "c.ts", early, late, early)
+    live, recorded = Played(path, mode="live"), Played(path)
+    assert [s.reason for s in live.starts] == [s.reason for s in recorded.starts]
+    assert len(live.starts) == 3
+    assert abs(len(live.frames) - len(recorded.frames)) <= 2
+
+
 def test_a_small_step_back_is_dropped_and_a_hole_stays(tmp_path: Path) -> None:
     times = [0, 0.1, 0.2, 0.3, 0.4, 2.0, 2.1, 2.2]
     path = Clip(seconds=2.4, frame_times=times).write(tmp_path / "a.mkv")

@@ -153,6 +153,25 @@ def _interleaved(items: list[Decoded], far: int) -> list[Decoded]:
     return [item for _, _, item in sorted(keyed, key=lambda k: k[:2])]
 
 
+@pytest.mark.parametrize("second", [200_000, 0])
+@pytest.mark.parametrize("first_to_jump", ["video", "audio"])
+def test_live_what_trails_behind_a_jump_is_dropped_and_begins_nothing(
+    second: float, first_to_jump: Track
+) -> None:
+    """A decoder holds a frame back: it comes out after the other track has jumped."""
+    one, two = both(10_000, 12_000), both(second, second + 2000)
+    held = next(i for i in reversed(one) if i.track != first_to_jump)
+    one.remove(held)
+    early = [i for i in two if i.track == first_to_jump][:5]
+    items = [*one, *early, held, *(i for i in two if i not in early)]
+    made = sessions("live")
+    out = run(made, items)
+    assert len(starts(out)) == 2
+    assert made.counters["late"] == 1
+    assert "realigned" not in made.counters
+    assert starts(out)[1].zero_ns == second * MS
+
+
 def test_a_hole_within_the_recordings_length_is_part_of_its_time() -> None:
     out = run(sessions(duration_ns=62 * NS), both(0, 2000) + both(60_000, 62_000))
     assert [s.offset_ns for s in starts(out)] == [0, 60 * NS]
