@@ -16,7 +16,7 @@ RATES = (8_000, 192_000)
 
 
 class ArrayResampler:
-    """(n,) or (n, channels) at one rate -> AudioChunks, the same for any cut into pushes, as from a decoder."""
+    """(n,) or (n, channels) at one rate -> AudioChunks, the same for any cut into pushes."""
 
     def __init__(self, rate: int) -> None:
         if not RATES[0] <= rate <= RATES[1]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,8 +18,7 @@ from PIL import Image
 from streamfuse.config import DecodeConfig
 from streamfuse.errors import SourceError, SourceLost, SourceRefused
 from streamfuse.media.decode import Decoder, open_decoder
-from streamfuse.media.demux import Demuxer
-from streamfuse.media.source import DeviceSource, parse_source
+from streamfuse.media.source import Source, parse_source
 from streamfuse.types import MS, NS, AudioChunk, MediaItem, SessionStart, TrackEnd, VideoFrame
 from tests.clips import Clip, index_picture, read_index
 from tests.media.servers import Tcp, content, hold, http_server, rtsp, status, stream, tcp_server
@@ -68,6 +66,33 @@ def test_a_stream_that_says_its_length_and_ends_is_a_loss(tmp_path: Path) -> Non
         _, error = drain(live(http.url("/cam.ts")))
     assert isinstance(error, SourceLost)
     assert "a live source must not end" in str(error)
+
+
+def opened(source: Source) -> Decoder:
+    return open_decoder(source, decode=QUICK, mode="recorded", picture_side=256)
+
+
+def playlist(*segments: str) -> bytes:
+    lines = [f"#EXTINF:2,\n{segment}" for segment in segments]
+    return "\n".join(["#EXTM3U", "#EXT-X-TARGETDURATION:2", *lines, "#EXT-X-ENDLIST", ""]).encode()
+
+
+def test_hls_when_it_was_allowed(tmp_path: Path) -> None:
+    (tmp_path / "secret.ts").write_bytes(ts(tmp_path))
+    answers = {
+        "/a.ts": content(ts(tmp_path)),
+        "/good.m3u8": content(playlist("a.ts")),
+        "/bad.m3u8": content(playlist(f"file://{tmp_path}/secret.ts")),
+    }
+    with http_server(answers) as http:
+        with pytest.raises(SourceRefused, match="only when allowed"):
+            parse_source(http.url("/good.m3u8"))
+        frames: list[int] = []
+        for name in ("/good.m3u8", "/bad.m3u8"):
+            source = parse_source(http.url(name), allow_hls=True)
+            with contextlib.suppress(SourceError), opened(source) as decoder:
+                frames.append(sum(isinstance(item, VideoFrame) for item in decoder))
+    assert frames == [60]  # the playlist that names a file gave nothing
 
 
 def test_a_recording_on_a_server_ends_well(tmp_path: Path) -> None:
@@ -326,70 +351,3 @@ def test_rtsp_that_plays_and_sends_nothing_is_lost() -> None:
 def drain_or_raise(text: str) -> None:
     with live(text) as decoder:
         list(decoder)
-
-
-# -- camera and microphone ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def camera_with_microphone(monkeypatch: pytest.MonkeyPatch) -> DeviceSource:
-    """A device source whose devices are test patterns: there is no camera on a build machine."""
-    patterns = [
-        ("testsrc2=size=160x120:rate=25:duration=1,realtime", "lavfi", {}),
-        ("sine=duration=1,arealtime", "lavfi", {}),
-    ]
-    monkeypatch.setattr("streamfuse.media.opening._addresses", lambda *_: patterns)
-    monkeypatch.setattr("streamfuse.media.opening.open_options", lambda *_: {})
-    source = parse_source("v4l2:/dev/video0;alsa:default")
-    assert isinstance(source, DeviceSource)
-    return source
-
-
-def test_two_devices_are_read_by_two_threads(camera_with_microphone: DeviceSource) -> None:
-    decoder = open_decoder(camera_with_microphone, decode=QUICK, mode="live", picture_side=256)
-    items, error = drain(decoder)
-    assert items[0].tracks == {"video", "audio"}  # type: ignore[union-attr]
-    assert sum(isinstance(i, VideoFrame) for i in items) >= 24
-    assert sum(len(i.samples) for i in items if isinstance(i, AudioChunk)) > 15_000
-    assert isinstance(error, SourceLost)
-
-
-def test_closing_two_devices_ends_their_threads(camera_with_microphone: DeviceSource) -> None:
-    before = threading.active_count()
-    decoder = open_decoder(camera_with_microphone, decode=QUICK, mode="live", picture_side=256)
-    items = iter(decoder)
-    for _ in range(5):
-        next(items)
-    started = time.monotonic()
-    decoder.close()
-    assert threading.active_count() == before
-    assert time.monotonic() - started < 5
-
-
-def test_an_error_in_one_device_ends_the_source(
-    camera_with_microphone: DeviceSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoder = open_decoder(camera_with_microphone, decode=QUICK, mode="live", picture_side=256)
-    read = Demuxer._read
-
-    def failing(self: Demuxer, item: Any) -> Iterator[Any]:
-        for count, packet in enumerate(read(self, item)):
-            if "audio" in item.streams and count == 3:
-                raise SourceLost("the source failed", got="No such device", where="mic")
-            yield packet
-
-    monkeypatch.setattr(Demuxer, "_read", failing)
-    _, error = drain(decoder)
-    assert isinstance(error, SourceLost)
-    assert "No such device" in str(error)
-
-
-def test_closing_frees_the_container(tmp_path: Path) -> None:
-    path = Clip(seconds=0.2).write(tmp_path / "a.mp4")
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(20):
-        decoder = open_decoder(parse_source(str(path)), mode="recorded", picture_side=256)
-        next(iter(decoder))
-        decoder.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
-    assert av.logging.get_level() is None  # FFmpeg's own lines, which may hold addresses, go nowhere
