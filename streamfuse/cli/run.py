@@ -187,6 +187,7 @@ class Screen:
     """The run as its user sees it: JSON lines on stdout, or the live table; notices on stderr."""
 
     def __init__(self, config: RunConfig, *, show_json: bool, events_only: bool) -> None:
+        self._model = inspect_model(config.model.path, sha256=config.model.sha256).spec.name
         self.board = Board(list(config.sources))
         self.refused = 0
         self._stdout = PatientStream(sys.stdout.fileno()) if show_json else None
@@ -195,7 +196,6 @@ class Screen:
             self._lines = StreamLines(cast(TextIO, self._stdout), labels=not events_only, events=events_only)
         self._console = Console(stderr=True)
         self._began_ns = self._drawn_ns = SYSTEM.monotonic_ns()
-        self._model = inspect_model(config.model.path, sha256=config.model.sha256).spec.name
         self._device = config.model.device
         self._live = None if show_json else Live(console=Console(), auto_refresh=False)
 

@@ -105,6 +105,20 @@ def udp_sender(clip: Path, seconds: float, port: int) -> Iterator[None]:
         thread.join(10)
 
 
+def with_late_sound(source: Path, path: Path, share: float, pid: int = 257) -> Path:
+    """The transport stream with each packet of its sound moved back by `share` of the whole."""
+    data = source.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    back = round(share * len(packets))
+
+    def place(index: int) -> int:
+        own_pid = int.from_bytes(packets[index][1:3], "big") & 0x1FFF
+        return index + (back if own_pid == pid else 0)
+
+    path.write_bytes(b"".join(packets[i] for i in sorted(range(len(packets)), key=place)))
+    return path
+
+
 def _jpeg(index: int) -> bytes:
     picture = np.full((120, 160), 200, np.uint8)
     picture[:, index * 4 % 160 : index * 4 % 160 + 8] = 30

@@ -25,6 +25,26 @@ PATTERN = "lavfi:testsrc2=size=160x120:rate=10;sine=frequency=440"
 DRAIN_S = 10.0
 
 
+def test_subscriber_of_the_documentation_works(meter: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "live.md").read_text()
+    program = text.split("```python\n")[1].split("```")[0]
+    assert len([line for line in program.splitlines() if line]) <= 12
+    with LiveRun({"cam": PATTERN}, model=meter) as run:
+        run.until(lambda: run.labels("cam"), "labels")
+        subscriber = subprocess.Popen(
+            [sys.executable, "-c", program, str(run.run_dir)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert subscriber.stdout is not None
+            name, time, scene, emotion = subscriber.stdout.readline().split()
+            run.until(lambda: run.lines[-1]["time"] > time, "the same label on stdout")
+            assert time in {line["time"] for line in run.lines}
+            assert (name, scene, emotion) == ("cam", "dark", "loud")
+        finally:
+            subscriber.kill()
+            subscriber.communicate()
+
+
 def test_stopped_run_has_drained_and_told_everything(meter: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with LiveRun({"cam": PATTERN}, "-o", str(out), model=meter) as run:

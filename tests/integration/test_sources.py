@@ -12,10 +12,11 @@ from streamfuse.types import NS
 from tests.clips import Clip, flash_and_beep, joined, wrapping_ts
 from tests.integration.live import Line, LiveRun, check_order, free_port
 from tests.integration.meter import write_meter
-from tests.integration.senders import http_camera, udp_sender
+from tests.integration.senders import http_camera, udp_sender, with_late_sound
 
 SMALL = {"width": 160, "height": 120, "fps": 10}
 TS_SECONDS = 4.0
+LONG_SECONDS = 8.0
 FLASHES = (1.0, 2.0)
 FRAME_NS = NS // 10
 NO_SMOOTHING = ("--set", "labels.smoothing_s=0")
@@ -28,7 +29,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     early, late = folder / "early.ts", folder / "late.ts"
     Clip(seconds=1.5, container="mpegts", **SMALL).write(early)
     Clip(seconds=1.5, container="mpegts", start_ticks=60 * 90_000, **SMALL).write(late)
+    long = Clip(seconds=LONG_SECONDS, container="mpegts", **SMALL).write(folder / "long.ts")
     return {
+        "lagging": with_late_sound(long, folder / "lagging.ts", 0.4 / LONG_SECONDS),
         "stream": Clip(seconds=TS_SECONDS, container="mpegts", **SMALL).write(folder / "stream.ts"),
         "flash": flash_and_beep(folder / "flash.mp4", FLASHES, seconds=3.5, **SMALL),
         "late_beep": flash_and_beep(folder / "late_beep.mp4", FLASHES, seconds=3.5, offset=0.3, **SMALL),
@@ -54,9 +57,11 @@ def network(clips: dict[str, Path], meter: Path) -> Iterator[LiveRun]:
     port = free_port()
     with ExitStack() as stack:
         base = stack.enter_context(http_camera(clips["stream"], TS_SECONDS))
+        lagging = stack.enter_context(http_camera(clips["lagging"], LONG_SECONDS))
         stack.enter_context(udp_sender(clips["stream"], TS_SECONDS, port))
         sources = {
             "http": f"{base}/stream.ts",
+            "lagging": f"{lagging}/stream.ts",
             "mjpeg": f"{base}/mjpeg",
             "udp": f"udp://127.0.0.1:{port}",
             "loop": str(clips["loop"]),
@@ -81,6 +86,15 @@ def test_mjpeg_camera_is_seen(network: LiveRun) -> None:
     seen = network.labels("mjpeg")[-5:]
     assert {line["scene"]["label"] for line in seen} == {"bright"}
     assert {line["modalities"]["audio"] for line in seen} == {"missing"}
+
+
+def test_sound_that_always_comes_late_is_waited_for(network: LiveRun) -> None:
+    def whole() -> bool:
+        late = [x for x in network.labels("lagging") if x["latency"]["sync_wait"] > 200_000_000]
+        told = {(x["modalities"]["audio"], x["partial"]) for x in late[-10:]}
+        return len(late) >= 10 and told == {("ok", False)}
+
+    network.until(whole, "ten whole ticks in a row")
 
 
 def test_file_that_loops_begins_a_session_each_time(network: LiveRun) -> None:

@@ -1,0 +1,55 @@
+"""The configurations that come with the program, and the schema that editors check them with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from streamfuse.media.source import parse_source
+from streamfuse.settings import json_schema, load_config
+from tests.cli.conftest import Run
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+FILES = sorted(CONFIGS.glob("*.yaml"))
+ENVIRONMENT = {"DOOR_PASSWORD": "one", "YARD_PASSWORD": "two"}
+
+
+def test_there_are_some() -> None:
+    assert {"live", "recorded", "latency", "gpu"} <= {path.stem for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_config_is_right_and_its_sources_can_be_opened(
+    path: Path, run: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    ran = run("validate", path, "--set", f"model.path={tiny_model}")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"{path}: right\n")
+    for source in load_config(path).sources.values():
+        parse_source(source.input, allow_hls=source.allow_hls)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_editor_accepts_config(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# yaml-language-server: $schema=schema.json\n")
+    schema = json.loads((CONFIGS / "schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(text))
+
+
+def test_editor_refuses_a_misspelt_key() -> None:
+    schema = json.loads((CONFIGS / "schema.json").read_text())
+    wrong = {"decode": {"read_timeout": 3}}
+    with pytest.raises(jsonschema.ValidationError, match="read_timeout"):
+        jsonschema.Draft202012Validator(schema).validate(wrong)
+
+
+def test_schema_is_the_programs_own() -> None:
+    """After a change of the configuration: streamfuse validate --schema > configs/schema.json"""
+    assert (CONFIGS / "schema.json").read_text() == json_schema() + "\n"
