@@ -56,6 +56,8 @@ class AnalyzeService:
         self._analysed = self._refused = self._bad_answers = 0
         self._deadline_ns: int | None = None
         self._said_goodbye = False
+        self._ends: list[Delivery] = []
+        """Ends of recordings whose last answers are not written yet: until then their reader waits."""
         self.state: State = "running"
 
     @property
@@ -80,6 +82,7 @@ class AnalyzeService:
     def turn(self, now_ns: int) -> int:
         if self._answers.handle():
             self._lose_the_publisher()
+        self._see_off()
         self._ticks.handle_monitor()
         busy = True
         for _ in range(TURN_MESSAGES):
@@ -115,9 +118,24 @@ class AnalyzeService:
         elif isinstance(body, End):
             self._forget(source)
             self._answers.offer(source, body)
-        self._ticks.done(delivery)
-        if isinstance(body, End):
-            self._ticks.box.leave(delivery.peer)
+        if not isinstance(body, End):
+            self._ticks.done(delivery)
+            return
+        self._ends.append(delivery)
+        if self._config.mode == "live":
+            self._see_off(wait=False)
+
+    def _see_off(self, *, wait: bool = True) -> None:
+        """Let sources go that have ended, recordings once everything of theirs is written.
+
+        A reader that has gone could not begin again, were the publisher to die with the last answers.
+        """
+        held = [d for d in self._ends if wait and self._answers.box.holds(d.message.source)]
+        for delivery in self._ends:
+            if delivery not in held:
+                self._ticks.done(delivery)
+                self._ticks.box.leave(delivery.peer)
+        self._ends = held
 
     def _step(self, tick: Tick) -> None:
         received_ns = self._clock.monotonic_ns()
@@ -154,6 +172,9 @@ class AnalyzeService:
         """Its smoothing and open events are gone: every source begins anew, as if we had died too."""
         log.warning("the publisher was restarted: all sources begin anew")
         self._answers.drop_waiting()
+        if self._config.mode == "recorded":  # also starts and ends: each recording has new ones
+            self._answers.box.drop_control()
+            self._ends.clear()
         for source in list(self._streams):
             self._forget(source)
         self._ticks.renew()
@@ -200,7 +221,7 @@ def main(arguments: argparse.Namespace) -> None:
             clock=SYSTEM,
         )
         serve(AnalyzeService(f"analyze {name}", model, config, ticks, answers), wire, reporter, stop, SYSTEM)
-    wire.close(linger_ms=200)
+    wire.close(within_ms=200)
 
 
 def warm_kernels(model: Model) -> None:

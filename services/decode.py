@@ -104,6 +104,7 @@ class DecodeService:
             "waiting": self._link.box.waiting,
             "under_way": self._link.box.under_way,
             "position_ns": self._reader.position_ns,
+            "duration_ns": self._reader.duration_ns,
         }
 
     def ports(self) -> Sequence[Socket | int]:
@@ -114,6 +115,8 @@ class DecodeService:
     def turn(self, now_ns: int) -> int:
         if self._link.handle():
             self._lose_the_analyzer()
+        if self._link.box.met:  # before, an analyzer that is still warming up would miss the beginning
+            self._reader.start()
         self._check_silence(now_ns)
         self._send()
         while not self._made and not self._ended:
@@ -277,7 +280,7 @@ def main(arguments: argparse.Namespace) -> None:
         serve(service, wire, reporter, stop, SYSTEM)
         if service.error is not None:
             raise service.final_error
-    wire.close(linger_ms=200)
+    wire.close(within_ms=200)
 
 
 if __name__ == "__main__":

@@ -136,6 +136,9 @@ class PublishService:
 
     def _end(self, name: str, end: End) -> None:
         output, paths = self._outputs.pop(name, None), list[Path]()
+        if output is None and end.complete and not self._live:  # its beginning was told to one that died
+            self._counts["orphans"] += 1
+            return
         if output is not None:
             for told in output.flush():
                 self._tell(told)
@@ -181,7 +184,7 @@ def main(arguments: argparse.Namespace) -> None:
         finally:
             service.close()
             status.close()
-    wire.close(linger_ms=500)
+    wire.close(within_ms=500)
 
 
 if __name__ == "__main__":

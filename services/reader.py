@@ -63,17 +63,27 @@ class Reader:
         self._past: Counter[str] = Counter(reconnects=0)
         self.truncated = False
         self.position_ns = 0
+        self.duration_ns = 0
+        """What the container says of its length; 0 where it does not."""
         self.connected = False
         self._waiting_until_ns: int | None = None
         self._moved_ns = clock.monotonic_ns()
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
-        self._thread.start()
+        self._started = False
+
+    def start(self) -> None:
+        """Begin to read; again is nothing."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
 
     @property
     def counters(self) -> dict[str, int]:
         """Totals over all connections."""
-        decoder = self._decoder
-        return dict(self._past + Counter(decoder.counters)) if decoder else dict(self._past)
+        total, decoder = Counter(self._past), self._decoder
+        if decoder is not None:
+            total.update(decoder.counters)  # `+` would leave out what is zero
+        return dict(total)
 
     def take(self) -> MediaItem | Finished | None:
         """The next item, or None: nothing has come."""
@@ -137,6 +147,7 @@ class Reader:
         self._first_ns: int | None = None
         self._moved_ns = self._clock.monotonic_ns()
         self._decoder = decoder = self._open_source()
+        self.duration_ns = decoder.info.duration_ns or 0
         try:
             for item in decoder:
                 if self._stopped.is_set():
@@ -150,7 +161,7 @@ class Reader:
             self.connected = False
             decoder.close()
             self.truncated = decoder.truncated
-            self._past += Counter(decoder.counters)
+            self._past.update(decoder.counters)
             self._decoder = None
         return self._first_ns
 

@@ -6,8 +6,8 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
 from streamfuse.errors import SourceRefused, StreamfuseError
 from streamfuse.media.source import FileSource, HttpSource, LavfiSource, Source, parse_source
@@ -23,29 +23,33 @@ MEDIA_SUFFIXES = frozenset(
 """What a folder is searched for; a file that is named itself may be called anything."""
 
 
+NAME_CHARS = 100
+"""Of a name; with what makes it distinct it stays within the 128 of a source's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One recording to process.
 
     given   as it was typed, or found in a folder; safe to show
+    text    the same with what is secret in it: a process that opens it needs that
     source  None when it is refused already, and `error` says why
     stem    its outputs are DIR/<stem>.labels.jsonl and so on; may contain folders; "" when refused
+    name    `source` of its labels: never a path, and no other job's
     """
 
     given: str
+    text: str = field(repr=False)
     source: Source | None
     stem: str
+    name: str
     error: StreamfuseError | None = None
-
-    @property
-    def name(self) -> str:
-        """`source` of its labels: never a path."""
-        return Path(self.stem).name or self.given
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     given: str
+    text: str
     source: Source | None
     stem: str
     identity: str
@@ -62,15 +66,26 @@ def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
     for text in inputs:
         for one in _find(text, output):
             found.setdefault(one.identity, one)
-    taken = Counter(one.stem.casefold() for one in found.values() if one.error is None)
-    return [
-        Job(one.given, one.source, _distinct(one) if taken[one.stem.casefold()] > 1 else one.stem, one.error)
-        for one in found.values()
-    ]
+    good = [one for one in found.values() if one.error is None]  # a refused one has no stem
+    stems = Counter(one.stem.casefold() for one in good)
+    names = Counter(_name(one.stem).casefold() for one in good)
+
+    def job(one: _Found) -> Job:
+        stem = _distinct(one.stem, one) if stems[one.stem.casefold()] > 1 else one.stem
+        name = _name(one.stem or one.given)
+        name = _distinct(name, one) if names[name.casefold()] > 1 else name
+        return Job(one.given, one.text, one.source, stem, name, one.error)
+
+    return [job(one) for one in found.values()]
 
 
-def _distinct(one: _Found) -> str:
-    return f"{one.stem}-{hashlib.sha256(one.identity.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+def _name(stem: str) -> str:
+    """The last part of a stem, as a name that labels, metrics and messages can carry."""
+    return "".join(c if c.isprintable() else "?" for c in PurePath(stem).name)[:NAME_CHARS]
+
+
+def _distinct(text: str, one: _Found) -> str:
+    return f"{text}-{hashlib.sha256(one.identity.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
 def _find(text: str, output: Path) -> Iterator[_Found]:
@@ -88,9 +103,9 @@ def _find(text: str, output: Path) -> Iterator[_Found]:
         yield _refused(_safe(text), text, error)
         return
     if isinstance(source, FileSource):
-        yield _Found(text, source, path.stem, _absolute(path))
+        yield _Found(text, _absolute(path), source, path.stem, _absolute(path))
     else:
-        yield _Found(source.display, source, source_name(source), source.display)
+        yield _Found(source.display, text, source, source_name(source), source.display)
 
 
 def _find_in_folder(text: str, folder: Path, output: Path) -> Iterator[_Found]:
@@ -105,11 +120,11 @@ def _find_in_folder(text: str, folder: Path, output: Path) -> Iterator[_Found]:
         yield _refused(text, _absolute(folder), error)
     for file in files:
         stem = file.relative_to(folder).with_suffix("").as_posix()
-        yield _Found(str(file), parse_source(str(file)), stem, _absolute(file))
+        yield _Found(str(file), _absolute(file), parse_source(str(file)), stem, _absolute(file))
 
 
 def _refused(given: str, identity: str, error: StreamfuseError) -> _Found:
-    return _Found(given, None, "", identity, error)
+    return _Found(given, "", None, "", identity, error)
 
 
 def _safe(text: str) -> str:

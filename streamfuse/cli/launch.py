@@ -69,7 +69,16 @@ def roles(config: RunConfig, file: Path) -> list[Role]:
         if config.mode == "live":
             table.append(Role("analyze", name, argv, env, keep, spare=True))
     return table + [
-        Role("decode", name, tuple(command("decode", file, name)), env, outside) for name in config.sources
+        Role(
+            "decode",
+            name,
+            tuple(command("decode", file, name)),
+            env,
+            outside,
+            # Recordings wait for each other: an analyzer with one is busy.
+            turn=source.analyzer if config.mode == "recorded" else None,
+        )
+        for name, source in config.sources.items()
     ]
 
 

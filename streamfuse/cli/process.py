@@ -8,14 +8,17 @@ from pathlib import Path
 import click
 
 from streamfuse.cli.debug import debugging
-from streamfuse.cli.inputs import Job, find_jobs
+from streamfuse.cli.fleet import Fleet
+from streamfuse.cli.inputs import find_jobs
 from streamfuse.cli.options import MediaTime, config_options, read_config
 from streamfuse.cli.progress import RunProgress
-from streamfuse.cli.recording import Report, Run, process_recording, write_summary
+from streamfuse.cli.recording import ModelFacts, Report, Run, Span, process_recording, write_summary
 from streamfuse.cli.stop import Stopped, stoppable
-from streamfuse.config import AppConfig
+from streamfuse.config import AppConfig, ModelConfig
 from streamfuse.errors import ConfigError
-from streamfuse.model.runtime import load_model
+from streamfuse.kernels.backend import choose_device
+from streamfuse.model.inspect import inspect_model
+from streamfuse.model.runtime import Model, load_model
 from streamfuse.sinks.durable import prepare_folder
 
 
@@ -35,7 +38,10 @@ from streamfuse.sinks.durable import prepare_folder
 @click.option("--html", is_flag=True, help="Also a timeline in one self-contained page.")
 @click.option("--overlay", is_flag=True, help="Also the recording with the labels burnt in.")
 @click.option("--raw", is_flag=True, help="Add the unsmoothed probabilities to each label.")
-@click.option("--inline", is_flag=True, expose_value=False, help="Do everything in this process.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Recordings at once."
+)
+@click.option("--inline", is_flag=True, help="Do everything in this process; the labels are the same.")
 @config_options
 def process(
     inputs: tuple[str, ...],
@@ -46,6 +52,8 @@ def process(
     html: bool,
     overlay: bool,
     raw: bool,
+    workers: int,
+    inline: bool,
     config_file: Path | None,
     settings: tuple[str, ...],
     model: str | None,
@@ -63,41 +71,58 @@ def process(
     settings = (*settings, *(f"{key}=true" for key, wanted in flags.items() if wanted))
     config = read_config(config_file, settings, model=model, device=device, allow_codec=allow_codec)
     span = (start_ns, end_ns) if start_ns or end_ns is not None else None
-    return process_all(inputs, output, config, span=span)
+    return process_all(inputs, output, config, span=span, workers=None if inline else workers)
 
 
 def process_all(
-    inputs: tuple[str, ...], output: Path, config: AppConfig, *, span: tuple[int, int | None] | None = None
+    inputs: tuple[str, ...],
+    output: Path,
+    config: AppConfig,
+    *,
+    span: Span | None = None,
+    workers: int | None = None,
 ) -> int:
     """Process every input into `output`, write summary.json, return the exit code.
 
-    raises  OutputError, ModelError, BackendError: nothing can be done for any input
-            Stopped, after the summary of what was done has been written
+    workers  recordings at once, each with processes of its own; None: everything in this process
+    raises   OutputError, ModelError, BackendError: nothing can be done for any input
+             Stopped, after the summary of what was done has been written
     """
     prepare_folder(output / "summary.json")
-    jobs = find_jobs(inputs, output)
-    settings = config.model
-    with stoppable():
-        model = load_model(
-            settings.path, device=settings.device, sha256=settings.sha256, threads=settings.threads
-        )
-        run, reports = Run(model, config, output, span), list[Report]()
-        try:
-            with RunProgress(of=len(jobs)) as progress:
-                for job in jobs:
-                    reports.append(Report(job))
-                    _process_one(run, job, reports[-1], progress)
-        except Stopped as stop:
-            write_summary(run, reports, stopped_by=stop.name)
-            raise
-        write_summary(run, reports)
+    reports = [Report(job) for job in find_jobs(inputs, output)]
+    facts: ModelFacts | None = None
+    try:
+        with stoppable(), RunProgress(of=len(reports)) as progress:
+            if workers is None:
+                run = Run(_load(config.model), config, output, span)
+                facts = ModelFacts(run.model.spec, run.model.sha256, str(run.model.device))
+                for report in reports:
+                    _process_one(run, report, progress)
+            else:
+                facts = _inspect(config.model)
+                Fleet(reports, output, config, progress, span=span, workers=workers).run()
+    except Stopped as stop:
+        if facts is not None:
+            write_summary(output, facts, reports, stopped_by=stop.name)
+        raise
+    write_summary(output, facts, reports)
     return 1 if any(report.error for report in reports) else 0
 
 
-def _process_one(run: Run, job: Job, report: Report, progress: RunProgress) -> None:
+def _load(config: ModelConfig) -> Model:
+    return load_model(config.path, device=config.device, sha256=config.sha256, threads=config.threads)
+
+
+def _inspect(config: ModelConfig) -> ModelFacts:
+    """The same facts without running the model's program: the analyze process does that."""
+    file = inspect_model(config.path, sha256=config.sha256)
+    return ModelFacts(file.spec, file.sha256, str(choose_device(config.device)))
+
+
+def _process_one(run: Run, report: Report, progress: RunProgress) -> None:
     """One job; whatever is wrong with it is told in one line, and the next one's turn comes."""
     try:
-        process_recording(run, job, report, progress)
+        process_recording(run, report.job, report, progress)
         progress.say(report.line())
     except Exception as error:  # noqa: BLE001, a slip of ours in one file must not cost the night's others
         if debugging():

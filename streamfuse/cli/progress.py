@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
@@ -20,6 +21,7 @@ class RunProgress:
     def __init__(self, of: int = 1, console: Console | None = None, clock: Clock = SYSTEM) -> None:
         self._console = console or Console(stderr=True)
         self._clock, self._number, self._of = clock, 0, of
+        self._tasks: dict[str, _Recording] = {}
         self._bar: Progress | None = None
         if self._console.is_terminal:
             self._bar = Progress(
@@ -32,7 +34,6 @@ class RunProgress:
                 console=self._console,
                 transient=True,
             )
-        self._task: TaskID | None = None
 
     def __enter__(self) -> RunProgress:
         if self._bar is not None:
@@ -46,33 +47,45 @@ class RunProgress:
             self._bar.stop()
 
     def begin(self, name: str, duration_ns: int | None) -> None:
+        """A recording is begun; several may be under way, each with a name of its own."""
         self._number += 1
-        self._name = f"[{self._number}/{self._of}] {name}" if self._of > 1 else name
-        self._duration_ns, self._begun_ns = duration_ns, self._clock.monotonic_ns()
-        self._said_ns = self._begun_ns
+        text = f"[{self._number}/{self._of}] {name}" if self._of > 1 else name
+        now_ns = self._clock.monotonic_ns()
+        task = None
         if self._bar is not None:
             total = None if duration_ns is None else float(duration_ns)
-            self._task = self._bar.add_task(self._name, total=total, begun_ns=self._begun_ns)
+            task = self._bar.add_task(text, total=total, begun_ns=now_ns)
+        self._tasks[name] = _Recording(text, duration_ns, now_ns, now_ns, task)
 
-    def advance(self, position_ns: int) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=position_ns)
+    def advance(self, name: str, position_ns: int) -> None:
+        one = self._tasks[name]
+        if self._bar is not None and one.task is not None:
+            self._bar.update(one.task, completed=position_ns)
             return
         now_ns = self._clock.monotonic_ns()
-        if now_ns - self._said_ns >= PLAIN_EVERY_NS:
-            self._said_ns = now_ns
-            total = "" if self._duration_ns is None else f" of {clock_text(self._duration_ns)}"
-            speed = _ratio(position_ns, now_ns - self._begun_ns)
-            self.say(f"{self._name}: {clock_text(position_ns)}{total}, {speed}")
+        if now_ns - one.said_ns >= PLAIN_EVERY_NS:
+            one.said_ns = now_ns
+            total = "" if one.duration_ns is None else f" of {clock_text(one.duration_ns)}"
+            speed = _ratio(position_ns, now_ns - one.begun_ns)
+            self.say(f"{one.text}: {clock_text(position_ns)}{total}, {speed}")
 
-    def end(self) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
+    def end(self, name: str) -> None:
+        one = self._tasks.pop(name, None)
+        if self._bar is not None and one is not None and one.task is not None:
+            self._bar.remove_task(one.task)
 
     def say(self, text: str) -> None:
         """One line that stays."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class _Recording:
+    text: str
+    duration_ns: int | None
+    begun_ns: int
+    said_ns: int
+    task: TaskID | None
 
 
 class _MediaTime(ProgressColumn):

@@ -16,6 +16,7 @@ from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
 from streamfuse.errors import StreamfuseError
 from streamfuse.model.runtime import Model
+from streamfuse.model.spec import ModelSpec
 from streamfuse.pipeline.recorded import Processing, process_source
 from streamfuse.sinks import FileSink, open_file_sinks
 from streamfuse.sinks.durable import write_whole
@@ -26,18 +27,28 @@ PROGRESS_TICKS = 10
 SCHEMA = "streamfuse.summary/1"
 
 
+Span = tuple[int, int | None]
+"""--from and --to, nanoseconds of file time; None is the end."""
+
+
 @dataclass(frozen=True)
 class Run:
-    """What the recordings of one command share.
-
-    span  (from, to) of --from and --to, nanoseconds of file time
-    """
+    """What the recordings of one command share, where all is done in this process."""
 
     model: Model
     config: AppConfig
     output: Path
-    span: tuple[int, int | None] | None = None
+    span: Span | None = None
     clock: Clock = SYSTEM
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What summary.json says of the model that answered."""
+
+    spec: ModelSpec
+    sha256: str
+    device: str
 
 
 @dataclass
@@ -48,7 +59,8 @@ class Report:
     status: Literal["done", "failed", "stopped"] = "stopped"
     error: str | None = None
     outputs: list[str] = field(default_factory=list)
-    shares: LabelShares = field(default_factory=LabelShares)
+    ticks: int = 0
+    label_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     duration_ns: int | None = None
     start_ns: int = 0
     end_ns: int = 0
@@ -61,12 +73,6 @@ class Report:
         """Media time per wall time."""
         return (self.end_ns - self.start_ns) / max(1, self.wall_ns)
 
-    def add(self, label: Label) -> None:
-        if self.shares.ticks == 0:
-            self.start_ns = label.head.start_ns
-        self.shares.push(label)
-        self.end_ns = label.head.end_ns
-
     def fail(self, error: Exception) -> None:
         self.status = "failed"
         told = isinstance(error, StreamfuseError)
@@ -76,7 +82,7 @@ class Report:
         """What a person wants to know when a recording is done."""
         media = clock_text(self.end_ns - self.start_ns)
         cut = "; it is cut off: the file announces more than it holds" if self.truncated else ""
-        return f"{self.job.given}: {self.shares.ticks} ticks, {media} at {self.speed:.1f} x real time{cut}"
+        return f"{self.job.given}: {self.ticks} ticks, {media} at {self.speed:.1f} x real time{cut}"
 
     def as_dict(self) -> dict[str, Any]:
         entry: dict[str, Any] = {"input": self.job.given, "name": self.job.name, "status": self.status}
@@ -84,14 +90,14 @@ class Report:
             entry["error"] = self.error
         return entry | {
             "outputs": self.outputs,
-            "ticks": self.shares.ticks,
+            "ticks": self.ticks,
             "dropped": 0,
             "duration_s": None if self.duration_ns is None else self.duration_ns / NS,
             "analysed_s": (self.end_ns - self.start_ns) / NS,
             "wall_s": round(self.wall_ns / NS, 3),
             "realtime_factor": round(self.speed, 2),
             "truncated": self.truncated,
-            "label_shares": self.shares.as_dict(),
+            "label_shares": self.label_shares,
             "counters": self.counters,
         }
 
@@ -120,23 +126,28 @@ def process_recording(run: Run, job: Job, report: Report, progress: RunProgress)
             report.counters = processing.counters
         report.status = "done"
     finally:
-        progress.end()
+        progress.end(job.given)
         report.wall_ns = run.clock.monotonic_ns() - begun_ns
 
 
 def _write_all(
     processing: Processing, sinks: Sequence[FileSink], report: Report, progress: RunProgress
 ) -> None:
+    shares = LabelShares()
     for item in processing:
         if isinstance(item, Label):
-            report.add(item)
+            if shares.ticks == 0:
+                report.start_ns = item.head.start_ns
+            shares.push(item)
+            report.ticks, report.end_ns = shares.ticks, item.head.end_ns
             for sink in sinks:
                 sink.write_label(item)
             if item.head.index % PROGRESS_TICKS == 0:
-                progress.advance(item.head.end_ns)
+                progress.advance(report.job.given, item.head.end_ns)
         else:
             for sink in sinks:
                 sink.write_event(item)
+    report.label_shares = shares.as_dict()
 
 
 @contextmanager
@@ -164,19 +175,21 @@ def _goal_ns(processing: Processing, run: Run) -> int | None:
     return min(known, default=None)
 
 
-def write_summary(run: Run, reports: Sequence[Report], stopped_by: str | None = None) -> None:
+def write_summary(
+    output: Path, model: ModelFacts, reports: Sequence[Report], stopped_by: str | None = None
+) -> None:
     """summary.json: the model, and every recording that was begun, finished and failed alike."""
-    spec = run.model.spec
+    spec = model.spec
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "streamfuse": version("streamfuse"),
         "model": {
             "name": spec.name,
-            "sha256": run.model.sha256,
+            "sha256": model.sha256,
             "weights_sha256": spec.weights_sha256,
             "heads": {head.name: list(head.labels) for head in spec.heads},
         },
-        "device": str(run.model.device),
+        "device": model.device,
         "done": sum(report.status == "done" for report in reports),
         "failed": sum(report.status == "failed" for report in reports),
     }
@@ -184,4 +197,4 @@ def write_summary(run: Run, reports: Sequence[Report], stopped_by: str | None = 
         summary["stopped_by"] = stopped_by
     summary["files"] = [report.as_dict() for report in reports]
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(run.output / "summary.json", text + "\n")
+    write_whole(output / "summary.json", text + "\n")

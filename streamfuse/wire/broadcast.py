@@ -20,6 +20,10 @@ from streamfuse.wire.transport import Wire, receive_parts, send_parts
 
 log = logging.getLogger(__name__)
 
+_ROOM = 10_000
+"""Messages kept for a subscriber that is busy elsewhere: 10 MB. It should not be full while the publisher
+is restarted: libzmq 4.3.5 then aborts the subscriber (zeromq/libzmq #3937)."""
+
 
 class Publisher:
     """Sends to every subscriber that is there. Binds for the world, connects to those who watch."""
@@ -58,7 +62,7 @@ class Subscriber:
         if bind is not None:
             self.socket = wire.bind("subscribe", bind, queue=queue, lock=lock)
         else:
-            self.socket = wire.connect("subscribe", list(connect), queue=queue)
+            self.socket = wire.connect("subscribe", list(connect), queue=max(queue, _ROOM))
         for name in topics:
             self.socket.setsockopt(zmq.SUBSCRIBE, (name if "/" in name else f"{name}/").encode())
         self._next: dict[tuple[type, str], int] = {}

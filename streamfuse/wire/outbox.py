@@ -90,6 +90,11 @@ class Outbox:
         return not self._drops and self.waiting >= self._topic.queue
 
     @property
+    def met(self) -> bool:
+        """A receiver has answered, now or before."""
+        return self._receiver is not None
+
+    @property
     def settled(self) -> bool:
         """Everything offered is done with."""
         return not self._queue and not self._under_way
@@ -166,6 +171,14 @@ class Outbox:
         """Drop all data that waits, counted: it belongs to a session that ends here."""
         waiting, self._queue = self._queue, deque()
         self._lose(waiting, "dropped")
+
+    def drop_control(self) -> None:
+        """Drop control messages that wait: what they are about begins anew and says so itself."""
+        self._queue = deque(entry for entry in self._queue if entry.data)
+
+    def holds(self, source: str) -> bool:
+        """Something of this source waits or is under way."""
+        return any(entry.source == source for entry in (*self._queue, *self._under_way))
 
     def _lose(self, entries: deque[_Entry], counter: str) -> None:
         """Count the data in `entries` as gone, and put the control among them first in the queue."""

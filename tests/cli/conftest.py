@@ -52,10 +52,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def process(run: Run, tiny_model: Path, tmp_path: Path) -> Run:
-    """Run `streamfuse process` with these arguments into tmp_path / "out" on the small model."""
+    """Run `streamfuse process --inline` with these arguments into tmp_path / "out" on the small model."""
 
     def run_process(*arguments: object) -> Ran:
-        return run("process", *arguments, "-o", tmp_path / "out", "--model", tiny_model, "--device", "cpu")
+        common = ("-o", tmp_path / "out", "--model", tiny_model, "--device", "cpu", "--inline")
+        return run("process", *arguments, *common)
 
     return run_process
 

@@ -128,7 +128,7 @@ def test_full_disk_is_told_and_nothing_looks_whole(tiny_model: Path, clip: Path,
         "import resource, sys; from streamfuse.cli.main import main; "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(main())"
     )
-    arguments = ["process", str(clip), "-o", str(tmp_path / "out"), "--model", str(tiny_model)]
+    arguments = ["process", str(clip), "-o", str(tmp_path / "out"), "--model", str(tiny_model), "--inline"]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments, "--device", "cpu"],
         capture_output=True,

@@ -117,7 +117,17 @@ def test_configuration_file_is_used_and_options_win(
     (tmp_path / "c.yaml").write_text(
         f"model: {{path: '{tiny_model}', device: cpu}}\noutputs: {{vtt: false, events: false}}\n"
     )
-    ran = run("process", clip, "-o", tmp_path / "out", "-c", tmp_path / "c.yaml", "--set", "outputs.csv=true")
+    ran = run(
+        "process",
+        clip,
+        "-o",
+        tmp_path / "out",
+        "-c",
+        tmp_path / "c.yaml",
+        "--set",
+        "outputs.csv=true",
+        "--inline",
+    )
     assert (ran.code, ran.complaints) == (0, [])
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["clip.csv", "clip.labels.jsonl", "summary.json"]

@@ -1,0 +1,156 @@
+"""The recordings of one command through the processes of a run: decode, analyze and publish overlap."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from streamfuse.cli.inputs import Job
+from streamfuse.cli.launch import roles, run_config, run_directory
+from streamfuse.cli.progress import RunProgress
+from streamfuse.cli.recording import Report, Span
+from streamfuse.clock import SYSTEM
+from streamfuse.config import AppConfig, RunConfig, SourceConfig
+from streamfuse.errors import StreamfuseError
+from streamfuse.supervise.supervisor import Notice, Supervisor
+from streamfuse.types import NS
+from streamfuse.wire.broadcast import Subscriber
+from streamfuse.wire.headers import Progress
+from streamfuse.wire.transport import Wire, wait
+
+
+class Fleet:
+    """Fills in a report for each job while the processes do the work.
+
+    workers  recordings under way at once, each with an analyze process of its own
+    """
+
+    def __init__(
+        self,
+        reports: Sequence[Report],
+        output: Path,
+        config: AppConfig,
+        progress: RunProgress,
+        *,
+        span: Span | None,
+        workers: int,
+    ) -> None:
+        self._output, self._progress, self._span = output, progress, span
+        self._open = {report.job.name: report for report in reports if report.job.error is None}
+        self._begun_ns: dict[str, int] = {}
+        for report in reports:
+            if report.job.error is not None:
+                self._tell_failure(report, report.job.error)
+        self._sources = {
+            name: self._source(report.job, str(number % workers))
+            for number, (name, report) in enumerate(self._open.items())
+        }
+        self._config = config
+
+    def run(self) -> None:
+        """Do every job. Raises the error that ends all of them: a model that is refused, a crash loop."""
+        if not self._open:
+            return
+        with _short_lived_folder() as folder:
+            config = run_config(
+                self._config.model_copy(update={"run_dir": str(folder)}), self._sources, "recorded"
+            )
+            with run_directory(config) as file:
+                self._supervise(config, file)
+
+    def _supervise(self, config: RunConfig, file: Path) -> None:
+        wire = Wire()
+        try:
+            reports = Subscriber(wire, topics=["progress"], bind=config.endpoint("progress"))
+
+            def read(timeout_ns: int) -> Iterator[Progress]:
+                wait([reports.socket], timeout_ns)
+                while (message := reports.receive()) is not None:
+                    if isinstance(message.body, Progress):
+                        self._on_progress(message.body)
+                        yield message.body
+
+            logs = Path(config.run_dir) / "logs"
+            supervisor = Supervisor(roles(config, file), logs, read, self._on_notice)
+            results = Path(config.run_dir) / "results"
+            supervisor.run(lambda: False, lambda: self._collect(results))
+        finally:
+            wire.close()
+        self._collect(results)
+        if supervisor.failure is not None:
+            raise supervisor.failure
+        for report in list(self._open.values()):
+            self._end(report)
+            self._tell_failure(
+                report, StreamfuseError("a recording is read to its end", where=report.job.given)
+            )
+
+    def _source(self, job: Job, analyzer: str) -> SourceConfig:
+        output = str((self._output / job.stem).absolute())
+        return SourceConfig(input=job.text, output=output, span_ns=self._span, analyzer=analyzer)
+
+    def _on_progress(self, progress: Progress) -> None:
+        report = self._open.get(progress.source) if progress.service == "decode" else None
+        if report is None or progress.state == "starting":
+            return
+        duration_ns = progress.gauges.get("duration_ns") or None
+        if progress.source not in self._begun_ns:
+            self._begun_ns[progress.source] = SYSTEM.monotonic_ns()
+            end_ns = self._span[1] if self._span is not None else None
+            goals = [goal for goal in (duration_ns, end_ns) if goal is not None]
+            self._progress.begin(report.job.given, min(goals, default=None))
+        report.duration_ns = duration_ns
+        self._progress.advance(report.job.given, progress.gauges.get("position_ns", 0))
+
+    def _on_notice(self, notice: Notice) -> None:
+        report = self._open.get(notice.role.name) if notice.role.service == "decode" else None
+        if notice.kind == "lost":
+            self._progress.say(f"streamfuse: {notice.role.title}: {notice.text}; it begins again")
+        elif report is not None and notice.kind in ("refused", "given up"):
+            self._end(report)
+            self._tell_failure(report, StreamfuseError(notice.text))
+
+    def _collect(self, results: Path) -> None:
+        """Take in what publish has written of the recordings that are finished."""
+        for name, report in list(self._open.items()):
+            file = results / f"{quote(name, safe='')}.json"
+            if file.exists():
+                result = json.loads(file.read_text())
+                if result["status"] == "done":
+                    self._end(report)
+                    self._take(report, result)
+                    self._progress.say(report.line())
+
+    def _take(self, report: Report, result: dict[str, Any]) -> None:
+        root = self._output.absolute()
+        report.status = "done"
+        report.outputs = [Path(path).relative_to(root).as_posix() for path in result["outputs"]]
+        report.ticks, report.truncated = result["ticks"], result["truncated"]
+        report.start_ns, report.end_ns = round(result["start_s"] * NS), round(result["end_s"] * NS)
+        report.label_shares, report.counters = result["label_shares"], result["counters"]
+
+    def _end(self, report: Report) -> None:
+        """The job is over, one way or the other."""
+        name = report.job.name
+        del self._open[name]
+        report.wall_ns = SYSTEM.monotonic_ns() - self._begun_ns.get(name, SYSTEM.monotonic_ns())
+        self._progress.end(report.job.given)
+
+    def _tell_failure(self, report: Report, error: StreamfuseError) -> None:
+        report.fail(error)
+        self._progress.say(f"streamfuse: {report.error}")
+
+
+@contextmanager
+def _short_lived_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="streamfuse-"))  # 0700, and short enough for a socket's path
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""`streamfuse process` over real processes: the same bytes as in one process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.conftest import Run
+from tests.clips import Clip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three good recordings, two of one name, and two that cannot be read."""
+    folder = tmp_path / "in"
+    (folder / "monday").mkdir(parents=True)
+    Clip(seconds=2.0).write(folder / "a.mp4")
+    Clip(seconds=1.0, audio=None).write(folder / "monday" / "a.mkv")
+    Clip(seconds=1.0, video=None).write(folder / "monday" / "b.m4a")
+    (folder / "text.mp4").write_text("not a film")
+    (folder / "zero.mp4").touch()
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "summary.json"
+    }
+
+
+def test_processes_write_the_bytes_of_one_process(
+    run: Run, tiny_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    common = ("--model", tiny_model, "--device", "cpu", "--html", "--csv")
+    apart = run("process", folder, "-o", tmp_path / "apart", *common, "--workers", 2)
+    inline = run("process", folder, "-o", tmp_path / "inline", *common, "--inline")
+    assert apart.code == inline.code == 1
+    assert sorted(apart.complaints) == sorted(inline.complaints)
+    assert len(apart.complaints) == 2
+    assert contents(tmp_path / "apart") == contents(tmp_path / "inline")
+    assert not any(name.endswith(".part") for name in contents(tmp_path / "apart"))
+    ours, theirs = (
+        {
+            entry["input"]: {
+                k: v for k, v in entry.items() if k not in ("wall_s", "realtime_factor", "counters")
+            }
+            for entry in json.loads((tmp_path / name / "summary.json").read_text())["files"]
+        }
+        for name in ("apart", "inline")
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("victim", ["decode", "analyze", "publish"])
+def test_a_killed_process_costs_nothing_but_time(
+    run: Run, tiny_model: Path, tmp_path: Path, victim: str
+) -> None:
+    clip = Clip(seconds=15.0).write(tmp_path / "long.mp4")
+    common = ["--model", str(tiny_model), "--device", "cpu"]
+    command = [sys.executable, "-m", "streamfuse.cli.main", "process", str(clip), *common]
+    out = tmp_path / "apart"
+    with subprocess.Popen([*command, "-o", str(out)], stderr=subprocess.PIPE, text=True) as process:
+        part = out / "long.labels.jsonl.part"
+        supervisor = psutil.Process(process.pid)
+        while not (part.exists() and part.stat().st_size > 0):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            _turn(process)
+        for child in supervisor.children(recursive=True):
+            if f"streamfuse.services.{victim}" in child.cmdline():
+                child.kill()
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "killed by SIGKILL" in err
+    assert run("process", clip, "-o", tmp_path / "inline", *common, "--inline").code == 0
+    ours, theirs = contents(out), contents(tmp_path / "inline")
+    assert {name: data for name, data in ours.items() if ".torn-" not in name} == theirs
+
+
+def _turn(process: subprocess.Popen[str]) -> None:
+    """Let the process go on for a moment; a run that ends is noticed at once."""
+    try:
+        process.wait(0.02)
+    except subprocess.TimeoutExpired:
+        return
