@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 
 from streamfuse.analysis import Preparer
-from streamfuse.clock import SYSTEM, Clock, utc_iso
+from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig, DecodeConfig, LabelConfig, TickConfig
 from streamfuse.errors import ConfigError
 from streamfuse.media.decode import open_decoder
 from streamfuse.media.source import Source, parse_source
 from streamfuse.model.runtime import Model
-from streamfuse.pipeline.interpret import Interpreter, loaded_model
-from streamfuse.pipeline.live import LiveTicks
+from streamfuse.pipeline.interpret import Interpreter, loaded_model, new_assembler
+from streamfuse.pipeline.live import LiveTicks, dated, paced
 from streamfuse.pipeline.names import source_name
 from streamfuse.pipeline.recorded import Processing
-from streamfuse.ticks.assemble import Assembler
 from streamfuse.types import NS, Label, Mode
 
 
@@ -38,8 +38,9 @@ def analyze(
 
     source         a path, a URL (rtsp, rtmp, http, udp), a device or `lavfi:...`
     model          a loaded model, a model file, or None for the default model
-    mode           "recorded": every tick, as fast as this machine can; "live": at the source's pace,
-                   and when that is too fast, the oldest ticks are dropped and counted in label.head
+    mode           "recorded": every tick, as fast as this machine can; "live": at the source's pace (a file
+                   is played), and when that is too fast, the oldest ticks are dropped and counted in
+                   label.head
     device         "auto", "cpu", "cuda" or "cuda:1", for a model that is not loaded yet
     start_s,end_s  recorded: only this part of the file
     raises         SourceError, ModelError, BackendError, ConfigError
@@ -82,21 +83,18 @@ def _live_labels(
         picture_side=2 * spec.video.picture.size,
         clock=clock,
     )
-    assembler = Assembler(
-        name,
-        config.ticks,
-        mode="live",
-        hop_ns=model.spec.video.hop_ns,
-        context_samples=spec.audio.context_samples,
-    )
-    preparer, interpreter = Preparer(spec), Interpreter(model, config.labels, config.ticks)
-    live = LiveTicks(decoder, assembler, clock=clock)
+    assembler = new_assembler(name, config.ticks, spec, "live")
+    preparer = Preparer(spec)
+    interpreter = Interpreter(model, config.labels, config.ticks, partial(dated, clock=clock))
+    stopped = threading.Event()
+    live = LiveTicks(decoder if source.paced else paced(decoder, clock, stopped), assembler, clock=clock)
     try:
         for tick in live:
             for inputs in preparer.push(tick):
                 for item in interpreter.push(inputs):
                     if isinstance(item, Label):
-                        yield replace(item, time=item.time or utc_iso(clock.wall_ns()))
+                        yield item
     finally:
+        stopped.set()
         live.close()
         decoder.close()

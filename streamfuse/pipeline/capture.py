@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,8 @@ from streamfuse.errors import StageError
 from streamfuse.media.arrays import ArrayResampler
 from streamfuse.media.frames import picture_from_rgb
 from streamfuse.model.runtime import Model
-from streamfuse.pipeline.interpret import Interpreter, loaded_model
-from streamfuse.ticks.assemble import Assembler
+from streamfuse.pipeline.interpret import Interpreter, loaded_model, new_assembler
+from streamfuse.pipeline.live import dated
 from streamfuse.types import (
     MS,
     NS,
@@ -67,15 +68,10 @@ class Analyzer:
         self._tracks = frozenset(tracks)
         self._clock, self._source = clock, source
         spec = self.model.spec
-        self._assembler = Assembler(
-            source,
-            self._ticks,
-            mode=mode,
-            hop_ns=self.model.spec.video.hop_ns,
-            context_samples=spec.audio.context_samples,
-        )
+        self._assembler = new_assembler(source, self._ticks, spec, mode)
         self._preparer = Preparer(spec)
-        self._interpreter = Interpreter(self.model, labels or LabelConfig(), self._ticks)
+        finish = partial(dated, clock=clock) if mode == "live" else None
+        self._interpreter = Interpreter(self.model, labels or LabelConfig(), self._ticks, finish)
         self.events: list[Event] = []
         self._session = -1
         self._ends_ns: dict[Track, int] = {}

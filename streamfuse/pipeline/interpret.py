@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from streamfuse.analysis import Inputs, Stepper
 from streamfuse.config import LabelConfig, TickConfig
 from streamfuse.labels.events import EventTracker
 from streamfuse.labels.smooth import Labeller
 from streamfuse.model.runtime import Model, load_model
-from streamfuse.types import Answer, Event, Label
+from streamfuse.model.spec import ModelSpec
+from streamfuse.ticks.assemble import Assembler
+from streamfuse.types import Answer, Event, Label, Mode
 
 
 class Interpreter:
     """Stage[Inputs, Label | Event]: a step of the network, smoothing, events.
 
     A tick's label comes first, then the events that it begins or ends; flush() ends the open events.
+
+    finish  what a label gets before events are made of it: live, its date (live.dated)
     """
 
-    def __init__(self, model: Model, labels: LabelConfig, ticks: TickConfig) -> None:
+    def __init__(
+        self,
+        model: Model,
+        labels: LabelConfig,
+        ticks: TickConfig,
+        finish: Callable[[Label], Label] | None = None,
+    ) -> None:
         self.stepper = Stepper(model, ticks.max_gap_ms)
         self.labeller = Labeller(model.spec.heads, labels, max_gap_ms=ticks.max_gap_ms)
+        self._finish = finish
         self.events = EventTracker(model.spec.heads, labels, max_gap_ms=ticks.max_gap_ms)
 
     def push(self, inputs: Inputs) -> list[Label | Event]:
@@ -28,9 +40,7 @@ class Interpreter:
 
     def flush(self) -> list[Label | Event]:
         told = self._tell(self.stepper.flush())
-        for label in self.labeller.flush():
-            told += [label, *self.events.push(label)]
-        return [*told, *self.events.flush()]
+        return [*told, *self._with_events(self.labeller.flush()), *self.events.flush()]
 
     def reset(self) -> None:
         self.stepper.reset()
@@ -38,11 +48,25 @@ class Interpreter:
         self.events.reset()
 
     def _tell(self, answers: list[Answer]) -> list[Label | Event]:
+        return [item for answer in answers for item in self._with_events(self.labeller.push(answer))]
+
+    def _with_events(self, labels: list[Label]) -> list[Label | Event]:
         told: list[Label | Event] = []
-        for answer in answers:
-            for label in self.labeller.push(answer):
-                told += [label, *self.events.push(label)]
+        for label in labels:
+            final = label if self._finish is None else self._finish(label)
+            told += [final, *self.events.push(final)]
         return told
+
+
+def new_assembler(name: str, config: TickConfig, spec: ModelSpec, mode: Mode) -> Assembler:
+    """The ticks that a model wants of a source called `name`."""
+    return Assembler(
+        name,
+        config,
+        mode=mode,
+        hop_ns=spec.video.hop_ns,
+        context_samples=spec.audio.context_samples,
+    )
 
 
 def loaded_model(model: Model | str | os.PathLike[str] | None, device: str) -> Model:

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from streamfuse.clock import SYSTEM, Clock
+from streamfuse.clock import SYSTEM, Clock, utc_iso
 from streamfuse.ticks.assemble import Assembler
-from streamfuse.types import NS, MediaItem, Tick
+from streamfuse.trace import last_arrival_ns, latency, stamped
+from streamfuse.types import NS, AudioChunk, Label, MediaItem, SessionStart, Tick, TickHead, VideoFrame
 
 QUEUE_TICKS = 4
 """Ticks that wait for the network before the oldest is dropped: 0.4 s of age at the usual hop."""
@@ -58,7 +59,9 @@ class LiveTicks:
             while not self._stopped:
                 self._add(self._assembler.poll(self._clock.monotonic_ns()))
                 if self._waiting:
-                    return self._waiting.popleft()
+                    tick = self._waiting.popleft()
+                    head = _stamped_until(tick.head, self._clock.monotonic_ns(), waited=True)
+                    return replace(tick, head=head)
                 if self._ended:
                     return None
                 self._changed.wait(self._timeout_s())
@@ -95,3 +98,51 @@ class LiveTicks:
                 self.dropped += 1
                 head = self._waiting[0].head
                 self._waiting[0] = replace(self._waiting[0], head=replace(head, dropped=head.dropped + lost))
+
+
+class Pacer:
+    """Makes a file or a test pattern arrive as a camera would: each item when it is due, and stamped so.
+
+    The schedule, not the reading, says when an item arrived: reading that falls behind shows as age.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._zero_ns = 0
+        self._began_ns = 0
+
+    def pace(self, item: MediaItem, stopped: threading.Event) -> MediaItem:
+        if isinstance(item, SessionStart):
+            self._zero_ns, self._began_ns = item.zero_ns, self._clock.monotonic_ns()
+            return item
+        if not isinstance(item, VideoFrame | AudioChunk):
+            return item
+        # Sound can only be there when its last sample is; a picture is there when it is shown.
+        media_ns = item.end_ns if isinstance(item, AudioChunk) else item.pts_ns
+        due_ns = self._began_ns + media_ns - self._zero_ns
+        wait_ns = due_ns - self._clock.monotonic_ns()
+        if wait_ns > 0:
+            stopped.wait(wait_ns / NS)
+        return replace(item, arrival_ns=due_ns)
+
+
+def paced(media: Iterable[MediaItem], clock: Clock, stopped: threading.Event) -> Iterator[MediaItem]:
+    """Items of a source without a pace of its own, each when it is due."""
+    pacer = Pacer(clock)
+    for item in media:
+        yield pacer.pace(item, stopped)
+
+
+def dated(label: Label, clock: Clock) -> Label:
+    """A live label as it is given out: with the wall clock of its tick's end, and where its time went."""
+    head = _stamped_until(label.head, clock.monotonic_ns(), waited=False)
+    now_ns = head.trace.stamps[-1].end_ns
+    age_ns = now_ns - (last_arrival_ns(head.trace) or now_ns)
+    return replace(label, head=head, time=utc_iso(clock.wall_ns() - age_ns), latency=latency(head))
+
+
+def _stamped_until(head: TickHead, now_ns: int, *, waited: bool) -> TickHead:
+    """With an `analyze` stamp from the end of the last one until now: time in the queue, or of computing."""
+    stamps = head.trace.stamps
+    since_ns = stamps[-1].end_ns if stamps else now_ns
+    return stamped(head, "analyze", since_ns, now_ns if waited else since_ns, now_ns)

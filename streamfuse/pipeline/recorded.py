@@ -12,10 +12,9 @@ from streamfuse.media.decode import open_decoder
 from streamfuse.media.probe import SourceInfo
 from streamfuse.media.source import Source
 from streamfuse.model.runtime import Model
-from streamfuse.pipeline.interpret import Interpreter
+from streamfuse.pipeline.interpret import Interpreter, new_assembler
 from streamfuse.pipeline.names import source_name
 from streamfuse.prefetch import Prefetch
-from streamfuse.ticks.assemble import Assembler
 from streamfuse.types import Event, Label, Tick
 
 AHEAD_TICKS = 8
@@ -58,13 +57,7 @@ class Processing:
             span=span,
         )
         self.info: SourceInfo = self._decoder.info
-        self._assembler = Assembler(
-            name,
-            config.ticks,
-            mode="recorded",
-            hop_ns=model.spec.video.hop_ns,
-            context_samples=spec.audio.context_samples,
-        )
+        self._assembler = new_assembler(name, config.ticks, spec, "recorded")
         self._preparer = Preparer(spec)
         self.interpreter = Interpreter(model, config.labels, config.ticks)
         self._end_ns = None if span is None else span[1]

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from streamfuse.clock import utc_iso
 from streamfuse.config import LabelConfig, TickConfig
 from streamfuse.errors import StageError
 from streamfuse.media.arrays import ArrayResampler
@@ -206,6 +207,25 @@ def test_live_does_not_wait_for_a_late_track() -> None:
     labels = analyzer.poll()
     assert [label.head.index for label in labels] == [0, 1, 2]
     assert all(label.head.partial for label in labels)
+
+
+def test_live_label_has_the_wall_clock_of_its_end_and_its_age() -> None:
+    clock = SteppedClock()
+    analyzer = new_analyzer(mode="live", clock=clock, ticks=TickConfig(max_wait_ms=50))
+    analyzer.push_video(grey_picture(), 0, dur_ns=100 * MS)
+    arrived = utc_iso(clock.wall_ns())
+    clock.now_ns += 60 * MS
+    (label,) = analyzer.poll()
+    assert label.time == arrived
+    assert label.latency is not None
+    assert (label.latency["edge_age"], label.latency["sync_wait"]) == (60 * MS, 60 * MS)
+
+
+def test_recorded_label_has_neither_wall_clock_nor_age() -> None:
+    analyzer = new_analyzer(tracks=("video",))
+    analyzer.push_video(grey_picture(), 0, dur_ns=100 * MS)
+    (label,) = analyzer.flush()
+    assert (label.time, label.latency) == (None, None)
 
 
 class SteppedClock:

@@ -15,6 +15,7 @@ from streamfuse.media.source import parse_source
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.pipeline.analyze import analyze
 from streamfuse.pipeline.capture import Analyzer
+from streamfuse.pipeline.live import QUEUE_TICKS
 from streamfuse.pipeline.names import source_name
 from streamfuse.pipeline.recorded import process_source
 from streamfuse.types import AudioChunk, Event, Label, VideoFrame
@@ -104,12 +105,21 @@ def test_part_of_a_file(clip: Path, model: Model) -> None:
     assert len(labels) == pytest.approx(10, abs=1)
 
 
-def test_live_counts_what_it_drops(model: Model) -> None:
-    source = "lavfi:testsrc2=size=160x120:rate=20:duration=2;sine=duration=2"
+def test_live_plays_a_source_without_a_pace_and_tells_the_age_of_each_label(model: Model) -> None:
+    source = "lavfi:testsrc2=size=160x120:rate=20:duration=1;sine=duration=1"
     labels = list(analyze(source, model=model, mode="live", ticks=TickConfig(max_wait_ms=0)))
-    assert labels
-    assert sum(1 + label.head.dropped for label in labels) >= 19
-    assert all(label.time is not None and label.time.endswith("Z") for label in labels)
+    # As fast as it can be read, all but the last few would be dropped.
+    assert sum(1 + label.head.dropped for label in labels) >= 10
+    assert len(labels) > QUEUE_TICKS + 1
+    for label in labels:
+        assert label.time is not None and label.time.endswith("Z")
+        ages = label.latency
+        assert ages is not None
+        parts = [age for name, age in ages.items() if "." in name]
+        assert sum(parts) == ages["edge_age"] > 0
+        assert ages["analyze.compute"] > 0
+    times = [label.time for label in labels]
+    assert times == sorted(times)
 
 
 @pytest.mark.parametrize(
