@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("streamfuse.cli.validate:validate", "Check a configuration file."),
     "doctor": ("streamfuse.cli.doctor:doctor", "Check this machine, and say what to type for what is wrong."),
     "demo": ("streamfuse.cli.demo:demo", "Label a clip and show the labels over time."),
+    "keys": ("streamfuse.cli.keys:keys", "Make keys for runs over more than one machine."),
     "model": ("streamfuse.cli.model:model", "Look into model files."),
     "train": ("streamfuse.cli.train:train", "Train a model on a folder of recordings."),
     "evaluate": ("streamfuse.cli.evaluate:evaluate", "Measure a model on recordings it never met."),

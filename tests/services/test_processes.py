@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -78,7 +82,7 @@ def test_recordings_through_the_processes_give_the_bytes_of_inline(
 
 
 def test_recording_begins_anew_after_its_analyzer_was_killed(tiny_model: Path, tmp_path: Path) -> None:
-    path = Clip(seconds=20.0, fps=10).write(tmp_path / "long.mp4")
+    path = Clip(seconds=12.0, fps=10).write(tmp_path / "long.mp4")
     sources = {"long": SourceConfig(input=str(path), output=str(tmp_path / "out" / "long"))}
     with a_run("recorded", tiny_model, sources, labels=LIVELY) as run:
         run.start_all()
@@ -144,90 +148,97 @@ def test_live_labels_count_on_without_a_gap_and_carry_their_age(tiny_model: Path
     assert report.state == "done"
 
 
-def test_live_run_goes_on_in_a_new_session_when_the_warm_spare_takes_over(tiny_model: Path) -> None:
+@pytest.fixture(scope="module")
+def live(tiny_model: Path) -> Iterator[Run]:
+    """A run of one camera that the tests below hurt in turn; each leaves it running."""
     with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
         run.start_all()
-        run.until(lambda: len(run.labels) >= 5, "labels come")
-        first = run.labels[-1].head.session
-        run.start("analyze", "0", standby=True)
-        run.until(lambda: run.state("analyze 0") == "standby", "the spare is warm")
-        count = len(run.labels)
-        run.kill("analyze 0")
-        run.until(lambda: len(run.labels) >= count + 10, "labels go on")
-        later = [label for label in run.labels if label.head.session > first]
-        assert later[0].head.index == 0
-        assert later[0].head.start_ns >= run.labels[count - 1].head.start_ns
-        assert later[0].head.dropped > 0
-        assert run.processes["decode cam"].poll() is None
+        yield run
 
 
-def test_live_run_goes_on_in_a_new_session_after_its_publisher_was_killed(tiny_model: Path) -> None:
-    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
-        run.start_all()
-        run.until(lambda: len(run.labels) >= 5, "labels come")
-        first = run.labels[-1].head.session
-        run.kill("publish")
-        run.start("publish")
-        run.until(lambda: run.labels[-1].head.session > first, "labels go on")
-        assert run.processes["decode cam"].poll() is None
-        assert run.processes["analyze 0"].poll() is None
+def goes_on(run: Run, count: int = 5) -> int:
+    """Wait for more labels; return the session of the last."""
+    run.labels.clear()
+    run.until(lambda: len(run.labels) >= count, "labels come")
+    return run.labels[-1].head.session
 
 
-def test_session_numbers_rise_over_restarts_of_the_decoder(tiny_model: Path) -> None:
-    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
-        run.start_all()
-        sessions = []
-        for _ in range(3):
-            before = len(run.labels)
-            run.until(lambda n=before: len(run.labels) > n + 2, "labels come")
-            sessions.append(run.labels[-1].head.session)
-            run.kill("decode cam")
-            run.look()
-            run.labels.clear()
-            run.start("decode", "cam")
-        assert sessions == sorted(set(sessions))
+def test_live_run_goes_on_in_a_new_session_when_the_warm_spare_takes_over(live: Run) -> None:
+    first = goes_on(live)
+    live.start("analyze", "0", standby=True)
+    live.until(lambda: live.state("analyze 0") == "standby", "the spare is warm")
+    before_ns = live.labels[-1].head.start_ns
+    live.kill("analyze 0")
+    live.until(lambda: live.labels[-1].head.session > first, "labels go on")
+    later = next(label.head for label in live.labels if label.head.session > first)
+    assert later.index == 0
+    assert later.start_ns > before_ns
+    assert later.dropped > 0
+    assert live.processes["decode cam"].poll() is None
 
 
-def test_second_process_for_the_same_place_is_refused_at_once(tiny_model: Path) -> None:
-    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
-        run.start_all()
-        run.until(lambda: len(run.labels) >= 1, "labels come")
-        for service, name in (("publish", ""), ("analyze", "0"), ("decode", "cam")):
-            title = f"{service} {name}".strip()
-            first = run.processes[title]
-            run.start(service, name)
-            assert run.code(title) == 5, run.said()
-            assert "one process at a time may bind an address" in run.error(title)
-            run.processes[title + " first"] = first
-        count = len(run.labels)
-        run.until(lambda: len(run.labels) > count + 3, "the first ones go on")
+def test_live_run_goes_on_in_a_new_session_after_its_publisher_was_killed(live: Run) -> None:
+    first = goes_on(live)
+    live.kill("publish")
+    live.start("publish")
+    live.until(lambda: live.labels[-1].head.session > first, "labels go on")
+    assert live.processes["decode cam"].poll() is None
+    assert live.processes["analyze 0 spare"].poll() is None
 
 
-def test_services_die_with_their_supervisor(tiny_model: Path, tmp_path: Path) -> None:
-    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
-        run.start("publish")
-        run.until(lambda: run.state("publish") == "running", "publish runs")
-        status = Path(f"/proc/{run.processes['publish'].pid}/status").read_text()
-        assert status
-        environ = Path(f"/proc/{run.processes['publish'].pid}/environ").read_bytes()
-        assert f"STREAMFUSE_PARENT={os.getpid()}".encode() in environ
+def test_session_numbers_rise_over_restarts_of_the_decoder(live: Run) -> None:
+    sessions = [goes_on(live)]
+    for _ in range(3):
+        live.kill("decode cam")
+        live.look()
+        live.start("decode", "cam")
+        sessions.append(goes_on(live))
+    assert sessions == sorted(set(sessions))
 
 
-def test_decode_process_is_confined(tiny_model: Path) -> None:
-    with a_run("live", tiny_model, {"cam": SourceConfig(input=PATTERN)}) as run:
-        run.start("decode", "cam")
-        run.until(lambda: run.state("decode cam") == "running", "decode runs")
-        pid = run.processes["decode cam"].pid
-        status = Path(f"/proc/{pid}/status").read_text()
-        assert "NoNewPrivs:\t1" in status
-        limits = Path(f"/proc/{pid}/limits").read_text()
-        assert [w for line in limits.splitlines() if line.startswith("Max open files") for w in line.split()][
-            3
-        ] == "256"
-        maps = Path(f"/proc/{pid}/maps").read_text()
-        assert "libtorch" not in maps
-        for path in run.folder.rglob("*"):
-            assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
+@pytest.mark.parametrize(("service", "name"), [("publish", ""), ("analyze", "0"), ("decode", "cam")])
+def test_second_process_for_the_same_place_is_refused_at_once(live: Run, service: str, name: str) -> None:
+    goes_on(live)
+    title = f"{service} {name}".strip()
+    first = live.processes[title]
+    second = live.start(service, name)
+    assert live.code(title) == 5, live.said()
+    assert "one process at a time may bind an address" in live.error(title)
+    live.processes[title], live.processes[f"second {title}"] = first, second
+    goes_on(live)
+
+
+def test_decode_process_is_confined_and_the_run_directory_is_its_owners_alone(live: Run) -> None:
+    goes_on(live)
+    proc = Path(f"/proc/{live.processes['decode cam'].pid}")
+    assert "NoNewPrivs:\t1" in (proc / "status").read_text()
+    limits = {line[:26].strip(): line[26:].split() for line in (proc / "limits").read_text().splitlines()}
+    assert limits["Max open files"][:2] == ["256", "256"]
+    assert limits["Max core file size"][:2] == ["0", "0"]
+    assert int(limits["Max address space"][0]) <= 4 << 30
+    assert "libtorch" not in (proc / "maps").read_text()
+    for path in live.folder.rglob("*"):
+        assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
+
+
+def test_services_die_with_their_supervisor(live: Run) -> None:
+    """The one that starts it is killed; nothing asks the service to end but the kernel."""
+    code = (
+        "import subprocess, sys; from streamfuse.services.process import command, environment;"
+        "from pathlib import Path;"
+        "p = subprocess.Popen(command('analyze', Path(sys.argv[1]), '0', standby=True), env=environment(),"
+        "start_new_session=True); print(p.pid, flush=True); p.wait()"
+    )
+    argv = [sys.executable, "-c", code, str(live.folder / "run.json")]
+    parent = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    service = os.pidfd_open(int(parent.stdout.readline()))
+    live.until(lambda: live.state("analyze 0") == "standby", "the service has begun")
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    live.until(lambda: select.select([service], [], [], 0)[0], "the service is dead")
+    os.close(service)
 
 
 @pytest.mark.parametrize("service", ["publish", "analyze", "decode"])

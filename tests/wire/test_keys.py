@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from streamfuse.cli.main import main
 from streamfuse.clock import SYSTEM
 from streamfuse.errors import ConfigError, WireError
 from streamfuse.types import MS
@@ -175,3 +176,12 @@ def test_raw_garbage_on_the_port_is_counted_and_survived(server: tuple[Wire, Inl
     refusals(inlet.monitor, counts)
     assert sum(counts.values()) > 0
     client.close()
+
+
+def test_verb_makes_keys_and_refuses_to_write_over_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "new", str(tmp_path / "k")]) == 0
+    assert str(tmp_path / "k" / "server.key_secret") in capsys.readouterr().out
+    assert main(["keys", "new", str(tmp_path / "k")]) == 2
+    assert "a key is never written over" in capsys.readouterr().err

@@ -220,7 +220,9 @@ def test_every_socket_is_bounded(wire: Wire, address: str) -> None:
         assert (socket.SNDHWM, socket.RCVHWM, socket.LINGER) == (5, 5, 0)
         assert 0 < int(socket.MAXMSGSIZE) <= 32 << 20
         assert socket.SNDTIMEO == socket.RCVTIMEO == 1000
-        assert (socket.HEARTBEAT_IVL, socket.HEARTBEAT_TIMEOUT, socket.HANDSHAKE_IVL) == (1000, 3000, 5000)
+        assert socket.HANDSHAKE_IVL == 5000
+    for link in sockets[:2]:
+        assert (link.HEARTBEAT_IVL, link.HEARTBEAT_TIMEOUT) == (1000, 3000)
 
 
 def test_a_slow_subscriber_is_hurt_alone_and_can_tell(wire: Wire, address: str) -> None:
@@ -249,7 +251,7 @@ def test_a_slow_subscriber_is_hurt_alone_and_can_tell(wire: Wire, address: str) 
     until(both_there, good, slow)
     for i in range(30_000):
         publisher.publish("door", report)
-        if i % 25 == 24:  # the queues for a reader hold at least a progress topic's 32
+        if i % 400 == 399:  # the queues for one reader hold a thousand
             until(lambda: drain(good, seen) or seen[-1].seq == last_seq(), good)
     assert good.counters["missed"] == 0
 
