@@ -61,17 +61,21 @@ class Prefetch(Generic[Item]):
         self._thread.join()
 
     def _produce(self) -> None:
-        items = iter(self._items)
         last: object = _END
+        try:
+            self._put_all()
+        except BaseException as error:  # noqa: BLE001, it is raised where the items are used
+            last = _Failed(error)
+        self._queue.put(last)
+
+    def _put_all(self) -> None:
+        items = iter(self._items)
         try:
             for item in items:
                 self._queue.put(item)
                 if self._stopped.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001, it is raised where the items are used
-            last = _Failed(error)
         finally:
             close = getattr(items, "close", None)
             if close is not None:
                 close()
-        self._queue.put(last)

@@ -71,3 +71,41 @@ def test_close_twice_is_one_close() -> None:
     ahead = Prefetch(range(3), ahead=1)
     ahead.close()
     ahead.close()
+
+
+def test_items_that_cannot_be_begun_are_an_error_and_no_wait_for_ever() -> None:
+    class Spent:
+        def __iter__(self) -> Iterator[int]:
+            raise LookupError("iterated once")
+
+    with pytest.raises(LookupError, match="iterated once"):
+        list(Prefetch(Spent(), ahead=1))
+
+
+def test_error_in_closing_the_items_is_told() -> None:
+    def items() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            raise LookupError("cannot be closed")
+
+    got = []
+    with pytest.raises(LookupError, match="cannot be closed"):
+        for item in Prefetch(items(), ahead=4):
+            got.append(item)
+    assert got == [1]
+
+
+def test_error_in_closing_a_reader_that_left_early_does_not_hold_it_up() -> None:
+    class Endless:
+        def __iter__(self) -> Endless:
+            return self
+
+        def __next__(self) -> int:
+            return 1
+
+        def close(self) -> None:
+            raise LookupError("cannot be closed")
+
+    with Prefetch(Endless(), ahead=1) as ahead:
+        assert next(iter(ahead)) == 1
