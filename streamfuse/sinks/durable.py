@@ -38,6 +38,9 @@ def prepare_folder(path: Path) -> None:
     raises  OutputError before any work is done whose result could not be kept
     """
     with told(path, "the output folder must be one that can be written to"):
+        if path.parent.is_file():
+            got = "a file of that name"
+            raise OutputError("the output folder must be a folder", got=got, where=path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise OutputError("an output must be a file", got="a folder of that name", where=path)
