@@ -212,12 +212,12 @@ class Assembler:
         elif isinstance(item, AudioChunk) and session.audio is not None:
             session.audio.push(item, session.next_tick, now_ns)
         first = tick_of(item.pts_ns - session.start.zero_ns, self._hop_ns)
-        session.lags.reach(name, first, mark.end_ns // self._hop_ns, now_ns)
+        session.lags.reach(name, first, mark.reach_ns // self._hop_ns, now_ns)
 
     def _ready(self, session: _Session, now_ns: int) -> list[Tick]:
         """Emit every tick that need not wait any longer."""
-        end_ns = session.end_ns
-        while tick_end(session.next_tick + len(session.passed), self._hop_ns) <= end_ns:
+        reach_ns = max((mark.reach_ns for mark in session.marks), default=0)
+        while tick_end(session.next_tick + len(session.passed), self._hop_ns) <= reach_ns:
             session.passed.append(now_ns)
             session.lags.cross(now_ns)
         is_due = self._is_due_live if self._live else self._is_due_recorded
@@ -234,7 +234,7 @@ class Assembler:
 
     def _is_due_live(self, session: _Session, now_ns: int) -> bool:
         end_ns = tick_end(session.next_tick, self._hop_ns)
-        behind = [mark for mark in session.running() if mark.end_ns < end_ns]
+        behind = [mark for mark in session.running() if mark.reach_ns < end_ns]
         if all(mark.misses >= PATIENCE_TICKS for mark in behind):
             return True
         return now_ns >= session.passed[0] + self._wait_ns(session)
@@ -247,7 +247,7 @@ class Assembler:
     def _emit(self, session: _Session) -> Tick:
         index = session.next_tick
         end_ns = tick_end(index, self._hop_ns)
-        behind = [mark for mark in session.running() if mark.end_ns < end_ns]
+        behind = [mark for mark in session.running() if mark.reach_ns < end_ns]
         for mark in behind:
             mark.misses += 1
         video, audio = self._take_video(session, index), self._take_audio(session, index)

@@ -22,6 +22,10 @@ DUR_MAX_NS = 30 * NS
 """No frame is believed to last longer, and a live one not longer than the measured pace: ticks would
 run ahead of the pictures that belong in them."""
 
+SLACK_NS = MS
+"""At 30 fps the third frame of a tick ends 1 ns before the tick, by rounding, or 1 ms in containers that
+count those: to wait for the frame after it would make every live answer 33 ms older."""
+
 JITTER_SAMPLES = 10 * MS // SAMPLE_NS
 """Containers round to 1 ms and capture clocks jitter by a few, while a lost packet is 20 ms or more: a
 smaller step of the sound's pts is no gap, and its samples follow the last ones directly."""
@@ -32,15 +36,21 @@ class Watermark:
     """How far one track has come.
 
     end_ns    end of its last item
+    slack_ns  by so little it may fall short of a tick's end and still have reached it
     sure_ns   nothing that belongs before it can still come, whatever durations the container claims
     misses    ticks in a row that went out without this track while it gave no sign of life
     """
 
     end_ns: int = 0
+    slack_ns: int = 0
     sure_ns: int = 0
     ended: bool = False
     misses: int = 0
     pace: deque[int] = field(default_factory=lambda: deque(maxlen=PACE_ITEMS))
+
+    @property
+    def reach_ns(self) -> int:
+        return self.end_ns + self.slack_ns
 
     @property
     def packet_ns(self) -> int:
@@ -111,7 +121,7 @@ class VideoTrack:
     """The newest frame of each tick that is still to go out, and the one that went out last."""
 
     def __init__(self, scope: Scope, hold_max_ns: int, counters: Counter[str]) -> None:
-        self.mark = Watermark()
+        self.mark = Watermark(slack_ns=SLACK_NS if scope.live else 0)
         self._scope, self._hold_max_ns, self._counters = scope, hold_max_ns, counters
         self._waiting: deque[_Shot] = deque()
         self._shown: _Shot | None = None

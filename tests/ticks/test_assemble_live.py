@@ -303,3 +303,17 @@ def test_track_that_was_away_for_a_while_is_not_waited_for_longer_afterwards() -
     ticks = drive(made, arrivals)
     assert all(at - (T0 + (t.head.index + 1) * HOP_NS) <= 40 * MS for at, t in ticks)
     assert ticks[-1][1].head.audio == "ok"
+
+
+@pytest.mark.parametrize("short_ns", [1, MS])
+def test_last_frame_of_a_tick_ends_it_in_spite_of_rounding(short_ns: int) -> None:
+    """30 fps in whole nanoseconds: 66,666,666 + 33,333,333 is one short of the hop."""
+    made, camera = live(), Camera()
+    made.push(chunk(0, HOP), T0)
+    for i in range(3):
+        ticks = made.push(camera.frame(i, i * 33 * MS, 34 * MS - short_ns * (i == 2)), T0 + i)
+    (tick,) = ticks
+    assert (number_of(tick), tick.head.partial, made.deadline_ns) == (2, False, None)
+    # Sound is exact: a tick never goes out without its last samples.
+    made.push(camera.frame(3, HOP_NS, HOP_NS), T0 + 10)
+    assert made.push(chunk(HOP, HOP - 1), T0 + 10) == []
