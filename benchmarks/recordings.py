@@ -22,10 +22,12 @@ class Recording:
     seconds: int
     bit_rate: int
     noise: int = 4
+    camera: bool = False
+    """As a camera encodes: no frame waits for a later one."""
 
     @property
     def name(self) -> str:
-        return f"{self.height}p{self.fps}-{self.seconds}s.mp4"
+        return f"{self.height}p{self.fps}-{self.seconds}s{'-camera' if self.camera else ''}.mp4"
 
     def write(self, folder: Path) -> Path:
         """Encode LOOP_S seconds once and repeat its packets: hours are made in the time of writing them."""
@@ -33,7 +35,7 @@ class Recording:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            loop = folder / f"loop-{self.width}x{self.height}-{self.fps}-{self.bit_rate}.mp4"
+            loop = folder / f"loop-{self.width}x{self.height}-{self.fps}-{self.bit_rate}-{self.camera:d}.mp4"
             if not loop.exists():
                 self._encode(loop)
             self._repeat(loop, part)
@@ -44,7 +46,8 @@ class Recording:
         with av.open(str(path), "w") as out:
             video = out.add_stream("libx264", rate=self.fps, bit_rate=self.bit_rate)
             video.width, video.height, video.pix_fmt = self.width, self.height, "yuv420p"
-            video.codec_context.options = {"preset": "veryfast"}
+            tune = {"tune": "zerolatency"} if self.camera else {}
+            video.codec_context.options = {"preset": "veryfast", **tune}
             video.codec_context.gop_size = 2 * self.fps
             audio = out.add_stream("aac", rate=48_000)
             audio.codec_context.layout = "stereo"
