@@ -121,7 +121,10 @@ def recorded_sinks(config: RunConfig, name: str, spec: ModelSpec) -> list[FileSi
 
 
 class Results:
-    """What became of each recording, for whoever runs the job: RUN/results/<source>.json."""
+    """What became of each recording, for whoever runs the job: RUN/results/<source>.json.
+
+    status  done; failed: it was not read to its end, and may begin anew; unwritten: its outputs cannot be kept
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "results"
@@ -132,10 +135,20 @@ class Results:
 
     def write(self, name: str, end: End, output: SourceOutput | None, paths: Sequence[Path]) -> None:
         """Replace the result of a source, whole or not at all. Raises OutputError."""
+        self._write(name, "done" if end.complete else "failed", end, output, paths)
+
+    def unwritten(self, name: str, error: OutputError, output: SourceOutput | None) -> None:
+        """The result of a source whose outputs cannot be kept, whatever becomes of the reading."""
+        end = End(source=name, complete=False, reason=str(error))
+        self._write(name, "unwritten", end, output, ())
+
+    def _write(
+        self, name: str, status: str, end: End, output: SourceOutput | None, paths: Sequence[Path]
+    ) -> None:
         start_ns, end_ns = (output.span_ns if output else None) or (0, 0)
         record: dict[str, Any] = {
             "source": name,
-            "status": "done" if end.complete else "failed",
+            "status": status,
             "error": end.reason or None,
             "outputs": [str(path) for path in paths],
             "ticks": output.shares.ticks if output else 0,

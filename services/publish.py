@@ -9,10 +9,12 @@ import argparse
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
+from streamfuse.errors import OutputError
 from streamfuse.model.inspect import inspect_model
 from streamfuse.model.spec import ModelSpec
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
@@ -54,17 +56,18 @@ class PublishService:
         self._left = (
             set() if self._results is None else {n for n in config.sources if not self._results.known(n)}
         )
+        self._unwritten: set[str] = set()
         self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0)
         self._deadline_ns: int | None = None
         self.state: State = "running"
 
     @property
     def finished(self) -> bool:
-        if not self._live and not self._left:
-            return True
         if self._deadline_ns is None:
             return False
-        return not self._outputs or self._clock.monotonic_ns() >= self._deadline_ns
+        # Analyzers that are still there wait for our word that their last answers are written.
+        seen_off = not self._outputs and not self._answers.box.peers
+        return seen_off or self._clock.monotonic_ns() >= self._deadline_ns
 
     @property
     def counters(self) -> dict[str, int]:
@@ -80,6 +83,8 @@ class PublishService:
     def turn(self, now_ns: int) -> int:
         self._answers.handle_monitor()
         self._status.turn()
+        if not self._live and not self._left and self._deadline_ns is None:
+            self.stop(now_ns)
         for _ in range(TURN_MESSAGES):
             delivery = self._answers.receive()
             if delivery is None:
@@ -97,18 +102,27 @@ class PublishService:
 
     def _take_in(self, delivery: Delivery) -> None:
         name, body = delivery.message.source, delivery.message.body
-        if isinstance(body, Answer):
-            self._publish(name, body)
-        elif isinstance(body, SessionStart):
-            self._begin(name, body)
-        elif isinstance(body, End):
-            self._end(name, body)
+        try:
+            if isinstance(body, Answer):
+                self._publish(name, body)
+            elif isinstance(body, SessionStart):
+                self._begin(name, body)
+            elif isinstance(body, End):
+                self._end(name, body)
+        except OutputError as error:
+            if self._results is None:
+                raise
+            self._give_up(name, error, self._results)
+            if isinstance(body, End):
+                self._end(name, body)
         self._answers.done(delivery)
         if isinstance(body, Shutdown):
             self._answers.box.leave(delivery.peer)
 
     def _begin(self, name: str, start: SessionStart) -> None:
         """A session begins. A recording that begins anew is written anew."""
+        if name in self._unwritten:
+            return
         output = self._outputs.get(name)
         if output is not None and not self._live and start.session <= output.session:
             output.close(complete=False)
@@ -135,18 +149,31 @@ class PublishService:
             self._tell(told)
 
     def _end(self, name: str, end: End) -> None:
-        output, paths = self._outputs.pop(name, None), list[Path]()
-        if output is None and end.complete and not self._live:  # its beginning was told to one that died
+        output, paths = self._outputs.get(name), list[Path]()
+        if name in self._unwritten:
+            self._left.discard(name)
+        elif output is None and end.complete and not self._live:  # its beginning was told to one that died
             self._counts["orphans"] += 1
             return
         if output is not None:
             for told in output.flush():
                 self._tell(told)
             paths = output.close(end.complete)
+            del self._outputs[name]
         if self._results is not None and name in self._left:
             self._results.write(name, end, output, paths)
             self._left.discard(name)
         self._status.ended(name)
+
+    def _give_up(self, name: str, error: OutputError, results: Results) -> None:
+        """A recording whose results cannot be kept is over; the others go on."""
+        log.error("%s: %s", name, error)
+        self._unwritten.add(name)
+        output = self._outputs.pop(name, None)
+        if output is not None:
+            with suppress(OutputError):
+                output.close(complete=False)
+        results.unwritten(name, error, output)
 
     def _tell(self, told: Label | Event) -> None:
         if isinstance(told, Label):

@@ -12,14 +12,15 @@ import random
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from streamfuse.clock import Clock
 from streamfuse.errors import SourceError, SourceLost, SourceRefused, StreamfuseError
 from streamfuse.media.decode import Decoder
+from streamfuse.pipeline.live import Pacer
 from streamfuse.services.backoff import Backoff
 from streamfuse.services.loop import Wake
-from streamfuse.types import NS, AudioChunk, MediaItem, SessionStart, VideoFrame
+from streamfuse.types import NS, MediaItem
 
 log = logging.getLogger(__name__)
 
@@ -179,29 +180,3 @@ class Reader:
         stopped = self._stopped.wait(pause_ns / NS)
         self._waiting_until_ns = None
         return not stopped
-
-
-class Pacer:
-    """Makes a file or a test pattern arrive as a camera would: each item when it is due, and stamped so.
-
-    The schedule, not the reading, says when an item arrived: reading that falls behind shows as age.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._zero_ns = 0
-        self._began_ns = 0
-
-    def pace(self, item: MediaItem, stopped: threading.Event) -> MediaItem:
-        if isinstance(item, SessionStart):
-            self._zero_ns, self._began_ns = item.zero_ns, self._clock.monotonic_ns()
-            return item
-        if not isinstance(item, VideoFrame | AudioChunk):
-            return item
-        # Sound can only be there when its last sample is; a picture is there when it is shown.
-        media_ns = item.end_ns if isinstance(item, AudioChunk) else item.pts_ns
-        due_ns = self._began_ns + media_ns - self._zero_ns
-        wait_ns = due_ns - self._clock.monotonic_ns()
-        if wait_ns > 0:
-            stopped.wait(wait_ns / NS)
-        return replace(item, arrival_ns=due_ns)

@@ -7,15 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from streamfuse.clock import SYSTEM
 from streamfuse.errors import OutputError, SourceLost, SourceRefused
+from streamfuse.pipeline.live import Pacer
 from streamfuse.services.backoff import CAP_KNOWN_NS, CAP_UNKNOWN_NS, GOOD_NS, Backoff
 from streamfuse.services.process import command, exit_code
-from streamfuse.services.reader import Finished, Pacer, Reader
+from streamfuse.services.reader import Finished, Reader
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
 from streamfuse.types import MS, NS, AudioChunk, MediaItem, SessionStart, Tick, TickHead, VideoFrame
 from streamfuse.wire.transport import wait
@@ -152,6 +154,7 @@ class FakeDecoder:
         self.counters = {"video_frames": count}
         self.truncated = False
         self.position_ns = count
+        self.info = SimpleNamespace(duration_ns=count * 100 * MS)
         self.closed_by: int | None = None
 
     def __iter__(self) -> Iterator[MediaItem]:

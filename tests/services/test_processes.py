@@ -128,7 +128,7 @@ def test_live_labels_count_on_without_a_gap_and_carry_their_age(tiny_model: Path
             run.processes[title].send_signal(signal.SIGTERM)
         for title in ("decode cam", "analyze 0", "publish"):
             assert run.code(title) == 0, run.said()
-        run.look()
+        run.until(lambda: {r.state for r in run.reports.values()} == {"done"}, "the last reports come")
     heads = [label.head for label in run.labels]
     for before, after in pairwise(heads):
         assert after.session == before.session
