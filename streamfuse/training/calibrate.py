@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.integer]
 COLDEST, HOTTEST = 0.2, 10.0
 WANTED_RIGHT = 0.8
 """Answers that are given should be right this often ..."""
-LEAST_GIVEN = 0.6
+LEAST_GIVEN = 0.75
 """... but no more than the rest may be withheld for it."""
 
 
@@ -66,14 +66,20 @@ def fit_temperature(
     return float(np.exp((low + high) / 2.0))
 
 
-def unknown_threshold(probabilities: npt.NDArray[np.floating], truth: Ints) -> float:
-    """The least score at which the answers above it are right often enough, of those that may be withheld."""
+def unknown_threshold(
+    probabilities: npt.NDArray[np.floating], truth: Ints, weight: F64 | None = None
+) -> float:
+    """The least score at which the answers above it are right often enough, of those that may be withheld.
+
+    weight  (N,) of each answer, as for fit_temperature()
+    """
+    weights = np.ones(len(truth)) if weight is None else weight
     sure, right = probabilities.max(1), probabilities.argmax(1) == truth
     order = np.argsort(-sure)
-    given = np.arange(1, len(order) + 1)
-    good = np.cumsum(right[order]) / given
+    given = np.cumsum(weights[order])
+    good = np.cumsum((right * weights)[order]) / given
     least = 1.0 / probabilities.shape[1]
-    allowed = given >= LEAST_GIVEN * len(order)
+    allowed = given >= LEAST_GIVEN * given[-1]
     enough = np.flatnonzero(allowed & (good >= WANTED_RIGHT))
     # As many answers as can be right often enough; where none can, as few as may be.
     last = int(enough[-1]) if len(enough) else int(np.argmax(allowed))

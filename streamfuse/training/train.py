@@ -193,7 +193,7 @@ def _calibrated_head(
     temperature = fit_temperature(x, y, w)
     cooled = x / temperature
     if head.kind == "softmax":
-        threshold = unknown_threshold(softmax(cooled), y)
+        threshold = unknown_threshold(softmax(cooled), y, w)
     else:
         threshold = said_threshold(1.0 / (1.0 + np.exp(-cooled)), y)
     return msgspec.structs.replace(head, temperature=round(temperature, 4), threshold=round(threshold, 3))

@@ -53,11 +53,13 @@ def test_unknown_threshold_gives_all_when_all_are_right_and_withholds_the_unsure
     assert unknown_threshold(right, np.array([0, 1, 0])) == 0.5
     sure = np.linspace(0.99, 0.5, 100)
     scores = np.stack([sure, 1 - sure], 1)
-    truth = (np.arange(100) >= 70).astype(int)  # right for the first 70, wrong after
+    truth = (np.arange(100) >= 75).astype(int)  # right for the first 75, wrong after
     found = unknown_threshold(scores, truth)
     kept = sure >= found
     assert 0.8 <= (truth[kept] == 0).mean() <= 0.82
-    assert kept.sum() >= 60
+    assert kept.sum() >= 75
+    # With all weight on the right ones nothing has to be withheld.
+    assert unknown_threshold(scores, truth, (truth == 0) + 1e-9) == 0.5
 
 
 def test_said_threshold_separates() -> None:

@@ -38,7 +38,7 @@ def test_masked_losses_ignore_nan_of_rows_not_asked_and_are_zero_for_none() -> N
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad[0]).all()
-    assert float(masked_cross_entropy(logits, torch.tensor([-1, -1]))) == 0.0
+    assert masked_cross_entropy(logits, torch.tensor([-1, -1])).item() == 0.0
     sounds = masked_sigmoid(logits, torch.zeros(2, 2), torch.tensor([1.0, 0.0]))
     torch.testing.assert_close(sounds, F.binary_cross_entropy_with_logits(logits[:1], torch.zeros(1, 2)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from streamfuse.errors import ConfigError
 from streamfuse.model.lite import LITE0, LiteBranch
 from streamfuse.model.runtime import load_model
+from streamfuse.training import trials
 from streamfuse.training.pretrained import load_lite0
 from streamfuse.training.settings import TrainConfig, read_train_config
 from tests.training.tree import write_tree
@@ -24,6 +26,14 @@ sound: {steps: 80, batch: 16, rate: 0.006, ticks: 8, chunk_ticks: 4, smoothing: 
 picture: {steps: 50, batch: 8, rate: 0.004, ticks: 2, smoothing: 0.0}
 fusion: {steps: 60, batch: 64, rate: 0.004, clips: 96, streams: 128, smoothing: 0.0}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_pairs() -> Iterator[None]:
+    """Composed clips cost most of an evaluation, and here they show nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "PAIRS", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +116,6 @@ def test_read_train_config_unknown_key(tmp_path: Path) -> None:
 
 def lite0_weights() -> dict[str, torch.Tensor]:
     """A state dict with the published names and shapes."""
-    from collections.abc import Iterator
 
     def conv(name: str, norm: str, *shape: int) -> Iterator[tuple[str, torch.Tensor]]:
         yield f"{name}.weight", torch.randn(*shape) * 0.1
