@@ -171,10 +171,11 @@ class AnalyzeService:
     def _lose_the_publisher(self) -> None:
         """Its smoothing and open events are gone: every source begins anew, as if we had died too."""
         log.warning("the publisher was restarted: all sources begin anew")
-        self._answers.drop_waiting()
-        if self._config.mode == "recorded":  # also starts and ends: each recording has new ones
-            self._answers.box.drop_control()
+        if self._config.mode == "recorded":
+            self._answers.box.forget()
             self._ends.clear()
+        else:
+            self._answers.drop_waiting()
         for source in list(self._streams):
             self._forget(source)
         self._ticks.renew()

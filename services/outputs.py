@@ -123,7 +123,7 @@ def recorded_sinks(config: RunConfig, name: str, spec: ModelSpec) -> list[FileSi
 class Results:
     """What became of each recording, for whoever runs the job: RUN/results/<source>.json.
 
-    status  done; failed: it was not read to its end, and may begin anew; unwritten: its outputs cannot be kept
+    status  done; failed: not read to its end, and it may begin anew; unwritten: its outputs cannot be kept
     """
 
     def __init__(self, run_dir: Path) -> None:

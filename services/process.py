@@ -53,9 +53,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, **one, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
 
 
-def run(main: Callable[[argparse.Namespace], None], *options: str) -> None:
+def run(main: Callable[[argparse.Namespace], None], *options: str, private: bool = True) -> None:
     """The whole life of a service process; it ends here, with its exit code.
 
+    private  what it writes is its owner's alone; publish writes for people, as their umask says
     options  names of the text options beside --config; one that ends with `?` is a switch
     """
     parser = argparse.ArgumentParser()
@@ -66,6 +67,8 @@ def run(main: Callable[[argparse.Namespace], None], *options: str) -> None:
         else:
             parser.add_argument(f"--{option}", required=True)
     arguments = parser.parse_args()
+    if private:
+        os.umask(0o077)
     _settle_in()
     code = EXIT_DONE
     try:
@@ -117,7 +120,6 @@ def confine() -> None:
 
 
 def _settle_in() -> None:
-    os.umask(0o077)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

@@ -59,7 +59,6 @@ class Child:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    umask=0o077,
                 )
         except OSError as error:
             raise OutputError(

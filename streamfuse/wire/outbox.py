@@ -172,9 +172,11 @@ class Outbox:
         waiting, self._queue = self._queue, deque()
         self._lose(waiting, "dropped")
 
-    def drop_control(self) -> None:
-        """Drop control messages that wait: what they are about begins anew and says so itself."""
-        self._queue = deque(entry for entry in self._queue if entry.data)
+    def forget(self) -> None:
+        """Drop all that waits, and owe no word of it: what it was about is sent anew from its beginning."""
+        self.drop_waiting()
+        self._queue.clear()
+        self._unsaid.clear()
 
     def holds(self, source: str) -> bool:
         """Something of this source waits or is under way."""
