@@ -14,11 +14,11 @@ from streamfuse.training.datasets.recordings import Division
 
 
 class DataSettings(Section):
-    """How the recordings are divided; see datasets/recordings.py."""
+    """How the recordings are divided; see datasets/recordings.py. Unset: as for the default model."""
 
-    test_splits: tuple[str, ...] = ("dev",)
-    tune_splits: tuple[str, ...] = ()
-    tune_groups: tuple[str, ...] = ()
+    test_splits: tuple[str, ...] = ("dev", "fold5", "noisekun")
+    tune_splits: tuple[str, ...] = ("fold4",)
+    tune_groups: tuple[str, ...] = ("ravdess_actor_18", "ravdess_actor_19", "nemo_*MP0")
     tune_share: float = Field(0.08, ge=0, lt=1)
 
     def division(self) -> Division:

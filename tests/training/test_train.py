@@ -111,7 +111,12 @@ def test_read_train_config_unknown_key(tmp_path: Path) -> None:
         ConfigError, match=r"`sound\.stepz`: Extra inputs are not permitted, got 3 \[.*bad\.yaml\]"
     ):
         read_train_config(path)
-    assert read_train_config(None) == TrainConfig()
+
+
+def test_default_settings_hold_out_what_the_default_model_was_measured_on() -> None:
+    # The figures in the default model name a command without -c.
+    shipped = read_train_config(Path(__file__).parents[2] / "configs" / "train" / "default.yaml")
+    assert shipped.data == read_train_config(None).data == TrainConfig().data
 
 
 def lite0_weights() -> dict[str, torch.Tensor]:
