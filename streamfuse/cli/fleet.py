@@ -17,7 +17,7 @@ from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import Report, Span
 from streamfuse.clock import SYSTEM
 from streamfuse.config import AppConfig, RunConfig, SourceConfig
-from streamfuse.errors import StreamfuseError
+from streamfuse.errors import SourceRefused, StreamfuseError
 from streamfuse.supervise.supervisor import Notice, Supervisor
 from streamfuse.types import NS
 from streamfuse.wire.broadcast import Subscriber
@@ -42,15 +42,17 @@ class Fleet:
         workers: int,
     ) -> None:
         self._output, self._progress, self._span = output, progress, span
-        self._open = {report.job.name: report for report in reports if report.job.error is None}
+        self._open: dict[str, Report] = {}
+        self._sources: dict[str, SourceConfig] = {}
         self._begun_ns: dict[str, int] = {}
         for report in reports:
-            if report.job.error is not None:
-                self._tell_failure(report, report.job.error)
-        self._sources = {
-            name: self._source(report.job, str(number % workers))
-            for number, (name, report) in enumerate(self._open.items())
-        }
+            problem = report.job.error or _untellable(report.job, output)
+            if problem is not None:
+                self._tell_failure(report, problem)
+                continue
+            analyzer = str(len(self._open) % workers)
+            self._open[report.job.name] = report
+            self._sources[report.job.name] = self._source(report.job, analyzer)
         self._config = config
 
     def run(self) -> None:
@@ -126,6 +128,9 @@ class Fleet:
                     self._end(report)
                     self._take(report, result)
                     self._progress.say(report.line())
+                elif result["status"] == "unwritten":
+                    self._end(report)
+                    self._tell_failure(report, StreamfuseError(result["error"]))
 
     def _take(self, report: Report, result: dict[str, Any]) -> None:
         root = self._output.absolute()
@@ -145,6 +150,15 @@ class Fleet:
     def _tell_failure(self, report: Report, error: StreamfuseError) -> None:
         report.fail(error)
         self._progress.say(f"streamfuse: {report.error}")
+
+
+def _untellable(job: Job, output: Path) -> StreamfuseError | None:
+    """What the processes are told is UTF-8; a name on this machine may be any bytes."""
+    try:
+        f"{job.text}{output}".encode()
+    except UnicodeEncodeError:
+        return SourceRefused("a name must be UTF-8", where=job.given, hint="--inline takes any name")
+    return None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from streamfuse.errors import SourceRefused, StreamfuseError
-from streamfuse.media.source import FileSource, HttpSource, LavfiSource, Source, parse_source
+from streamfuse.media.source import FileSource, HttpSource, LavfiSource, Source, file_source, parse_source
 from streamfuse.pipeline.names import source_name
 
 MEDIA_SUFFIXES = frozenset(
@@ -103,7 +103,7 @@ def _find(text: str, output: Path) -> Iterator[_Found]:
         yield _refused(_safe(text), text, error)
         return
     if isinstance(source, FileSource):
-        yield _Found(text, _absolute(path), source, path.stem, _absolute(path))
+        yield _Found(source.display, _absolute(path), source, path.stem, _absolute(path))
     else:
         yield _Found(source.display, text, source, source_name(source), source.display)
 
@@ -120,7 +120,8 @@ def _find_in_folder(text: str, folder: Path, output: Path) -> Iterator[_Found]:
         yield _refused(text, _absolute(folder), error)
     for file in files:
         stem = file.relative_to(folder).with_suffix("").as_posix()
-        yield _Found(str(file), _absolute(file), parse_source(str(file)), stem, _absolute(file))
+        source = file_source(file)
+        yield _Found(source.display, _absolute(file), source, stem, _absolute(file))
 
 
 def _refused(given: str, identity: str, error: StreamfuseError) -> _Found:

@@ -15,7 +15,7 @@ from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import ModelFacts, Report, Run, Span, process_recording, write_summary
 from streamfuse.cli.stop import Stopped, stoppable
 from streamfuse.config import AppConfig, ModelConfig
-from streamfuse.errors import ConfigError
+from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.kernels.backend import choose_device
 from streamfuse.model.inspect import inspect_model
 from streamfuse.model.runtime import Model, load_model
@@ -34,9 +34,13 @@ from streamfuse.sinks.durable import prepare_folder
 )
 @click.option("--from", "start_ns", type=MediaTime(), default=0, help="Begin here (seconds, m:s or h:m:s).")
 @click.option("--to", "end_ns", type=MediaTime(), help="End here.")
-@click.option("--csv", is_flag=True, help="Also a table with one row per tick.")
-@click.option("--html", is_flag=True, help="Also a timeline in one self-contained page.")
-@click.option("--overlay", is_flag=True, help="Also the recording with the labels burnt in.")
+@click.option("--csv", is_flag=True, help="Also <stem>.csv: a table with one row per tick.")
+@click.option(
+    "--html", is_flag=True, help="Also <stem>.html: a timeline in one self-contained page (off by default)."
+)
+@click.option(
+    "--overlay", is_flag=True, help="Also <stem>.overlay.mp4: the recording with the labels burnt in."
+)
 @click.option("--raw", is_flag=True, help="Add the unsmoothed probabilities to each label.")
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Recordings at once."
@@ -62,8 +66,8 @@ def process(
 ) -> int:
     """Label recordings: each INPUT is a file or a folder of files.
 
-    For every recording this writes <stem>.labels.jsonl (one line per tick), <stem>.events.jsonl,
-    <stem>.vtt, and for all of them summary.json.
+    For every recording this writes <stem>.labels.jsonl (one line per tick), <stem>.events.jsonl and
+    <stem>.vtt, for all of them summary.json; where asked for, <stem>.html, <stem>.csv, <stem>.overlay.mp4.
     """
     if end_ns is not None and end_ns <= start_ns:
         raise ConfigError("--to must be after --from", got=f"{end_ns / 1e9:g} s and {start_ns / 1e9:g} s")
@@ -85,8 +89,8 @@ def process_all(
     """Process every input into `output`, write summary.json, return the exit code.
 
     workers  recordings at once, each with processes of its own; None: everything in this process
-    raises   OutputError, ModelError, BackendError: nothing can be done for any input
-             Stopped, after the summary of what was done has been written
+    raises   StreamfuseError: nothing (more) can be done for any input; Stopped. Both after the summary of
+             what was done has been written, unless it was the model that was refused
     """
     prepare_folder(output / "summary.json")
     reports = [Report(job) for job in find_jobs(inputs, output)]
@@ -104,6 +108,13 @@ def process_all(
     except Stopped as stop:
         if facts is not None:
             write_summary(output, facts, reports, stopped_by=stop.name)
+        raise
+    except StreamfuseError as error:
+        for report in reports:
+            if report.status == "stopped":
+                report.fail(error)
+        if facts is not None:
+            write_summary(output, facts, reports)
         raise
     write_summary(output, facts, reports)
     return 1 if any(report.error for report in reports) else 0

@@ -178,7 +178,7 @@ def _goal_ns(processing: Processing, run: Run) -> int | None:
 def write_summary(
     output: Path, model: ModelFacts, reports: Sequence[Report], stopped_by: str | None = None
 ) -> None:
-    """summary.json: the model, and every recording that was begun, finished and failed alike."""
+    """summary.json: the model, and what became of every recording of the command."""
     spec = model.spec
     summary: dict[str, Any] = {
         "schema": SCHEMA,

@@ -14,7 +14,7 @@ def source_name(source: Source) -> str:
     Never a path, and nothing secret: it is made from what is safe to show.
     """
     if isinstance(source, FileSource):
-        return source.path.stem or source.kind
+        return PurePosixPath(source.display).stem or source.kind
     if isinstance(source, UrlSource):
         parts = urlsplit(source.display)
         return PurePosixPath(parts.path).stem or parts.hostname or source.kind

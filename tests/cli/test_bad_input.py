@@ -118,7 +118,7 @@ def test_output_below_a_file_is_told_before_any_work(process: Run, clip: Path, t
     ran = process(clip)
     (line,) = ran.complaints
     assert (ran.code, ran.err) == (1, line + "\n")
-    assert "the output folder must be one that can be written to" in line
+    assert "the output folder must be a folder, got a file of that name" in line
     assert str(tmp_path / "out") in line
 
 

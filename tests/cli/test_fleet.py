@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streamfuse.cli.fleet import Fleet
+from streamfuse.errors import StreamfuseError
 from tests.cli.conftest import Run
 from tests.clips import Clip
 
@@ -81,6 +84,53 @@ def test_a_killed_process_costs_nothing_but_time(
     assert run("process", clip, "-o", tmp_path / "inline", *common, "--inline").code == 0
     ours, theirs = contents(out), contents(tmp_path / "inline")
     assert {name: data for name, data in ours.items() if ".torn-" not in name} == theirs
+
+
+def test_recording_whose_results_cannot_be_kept_costs_the_others_nothing(
+    run: Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    clip = Clip(seconds=1.0).write(tmp_path / "b.mp4")
+    sound = Clip(seconds=1.0, video=None).write(tmp_path / "a.m4a")
+    blocked = Clip(seconds=1.0).write(tmp_path / "c.mp4")
+    latin = tmp_path / os.fsdecode(b"lat\xe9in.mp4")
+    latin.write_bytes(clip.read_bytes())
+    out = tmp_path / "out"
+    (out / "c.vtt").mkdir(parents=True)
+    common = ("--model", tiny_model, "--device", "cpu", "--overlay")
+    ran = run("process", sound, blocked, latin, clip, "-o", out, *common)
+    assert ran.code == 1
+    assert sorted(ran.complaints) == [
+        f"streamfuse: a name must be UTF-8 [{tmp_path}/lat\\udce9in.mp4]; --inline takes any name",
+        f"streamfuse: an output must be a file, got a folder of that name [{out}/c.vtt]",
+        f"streamfuse: an overlay needs a video track, got sound alone [{sound}]; "
+        "leave the overlay out for it",
+    ]
+    files = json.loads((out / "summary.json").read_text())["files"]
+    assert [entry["status"] for entry in files] == ["failed", "failed", "failed", "done"]
+    whole = {path.name for path in out.iterdir() if path.is_file() and path.suffix != ".part"}
+    assert whole == {
+        "summary.json",
+        *(f"b{suffix}" for suffix in (".labels.jsonl", ".events.jsonl", ".vtt", ".overlay.mp4")),
+    }
+
+
+def test_run_that_cannot_go_on_still_sums_up_what_was_done(
+    run: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = Clip(seconds=1.0).write(tmp_path / "b.mp4")
+
+    def die(_: Fleet) -> None:
+        raise StreamfuseError("every process of a run has to stay up")
+
+    monkeypatch.setattr(Fleet, "run", die)
+    (tmp_path / "empty").mkdir()
+    ran = run("process", clip, tmp_path / "empty", "-o", tmp_path / "out", "--model", tiny_model)
+    assert ran.code == 1
+    files = json.loads((tmp_path / "out" / "summary.json").read_text())["files"]
+    assert [entry["error"].partition(" [")[0] for entry in files] == [
+        "every process of a run has to stay up",
+        "a folder must hold media files, got none",
+    ]
 
 
 def _turn(process: subprocess.Popen[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamfuse.cli.inputs import Job, find_jobs
+from streamfuse.media.source import FileSource
 
 
 def touch(*paths: Path) -> None:
@@ -113,3 +114,17 @@ def test_test_pattern_and_web_address_are_recordings(tmp_path: Path) -> None:
     assert stems(jobs) == ["lavfi", "walk"]
     assert [job.error for job in jobs] == [None, None]
     assert "pw" not in repr(jobs)
+
+
+def test_folder_takes_files_of_any_name(tmp_path: Path) -> None:
+    macos = "Screen Recording at 9.41.00\u202fAM.mov"
+    names = ["lavfi:x.mp4", "new\nline.mp4", " lead.mp4", "~nobody.mp4", macos, os.fsdecode(b"lat\xe9in.mp4")]
+    touch(*(tmp_path / name for name in names))
+    jobs = {job.stem: job for job in find_jobs([str(tmp_path)], tmp_path / "out")}
+    assert set(jobs) == {Path(name).stem for name in names}
+    for job in jobs.values():
+        assert job.error is None
+        # Safe to print in one line, and to send as UTF-8.
+        assert "\n" not in job.given + job.name
+        (job.given + job.name).encode()
+        assert isinstance(job.source, FileSource) and job.source.path.is_file()
