@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # In the order in which data flows; a room may import itself and what stands before it.
 ROOMS = """
-    types errors clock stage prefetch trace config settings media ticks kernels faces model analysis labels pipeline sinks
-    checkpoint wire supervise training profiling services cli
+    types errors clock stage prefetch trace config settings media ticks kernels faces model analysis
+    labels pipeline sinks checkpoint wire supervise training profiling services cli
 """.split()  # noqa: SIM905, one word a room
 
 SOLE_IMPORTERS: dict[str, tuple[str, ...]] = {
