@@ -174,6 +174,7 @@ class DecodeService:
                 complete=error is None and not self._stopping,
                 truncated=self._reader.truncated,
                 duration_ns=max(0, self._reader.position_ns),
+                container_ns=max(0, self._reader.duration_ns),
                 reason=printable(reason),
                 counters={**self._reader.counters, **self._assembler.counters},
             )

@@ -154,7 +154,7 @@ class Results:
             "ticks": output.shares.ticks if output else 0,
             "start_s": start_ns / NS,
             "end_s": end_ns / NS,
-            "duration_s": end.duration_ns / NS,
+            "duration_s": end.container_ns / NS if end.container_ns else None,
             "truncated": end.truncated,
             "label_shares": output.shares.as_dict() if output else {},
             "counters": end.counters,

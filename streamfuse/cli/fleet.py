@@ -14,7 +14,7 @@ from urllib.parse import quote
 from streamfuse.cli.inputs import Job
 from streamfuse.cli.launch import roles, run_config, run_directory
 from streamfuse.cli.progress import RunProgress
-from streamfuse.cli.recording import Report, Span
+from streamfuse.cli.recording import Report, Span, goal
 from streamfuse.clock import SYSTEM
 from streamfuse.config import AppConfig, RunConfig, SourceConfig
 from streamfuse.errors import SourceRefused, StreamfuseError
@@ -101,13 +101,10 @@ class Fleet:
         report = self._open.get(progress.source) if progress.service == "decode" else None
         if report is None or progress.state == "starting":
             return
-        duration_ns = progress.gauges.get("duration_ns") or None
         if progress.source not in self._begun_ns:
             self._begun_ns[progress.source] = SYSTEM.monotonic_ns()
-            end_ns = self._span[1] if self._span is not None else None
-            goals = [goal for goal in (duration_ns, end_ns) if goal is not None]
-            self._progress.begin(report.job.given, min(goals, default=None))
-        report.duration_ns = duration_ns
+            goal_ns = goal(progress.gauges.get("duration_ns") or None, self._span)
+            self._progress.begin(report.job.given, goal_ns, self._span[0] if self._span else 0)
         self._progress.advance(report.job.given, progress.gauges.get("position_ns", 0))
 
     def _on_notice(self, notice: Notice) -> None:
@@ -137,6 +134,7 @@ class Fleet:
         report.status = "done"
         report.outputs = [Path(path).relative_to(root).as_posix() for path in result["outputs"]]
         report.ticks, report.truncated = result["ticks"], result["truncated"]
+        report.duration_ns = None if result["duration_s"] is None else round(result["duration_s"] * NS)
         report.start_ns, report.end_ns = round(result["start_s"] * NS), round(result["end_s"] * NS)
         report.label_shares, report.counters = result["label_shares"], result["counters"]
 

@@ -46,28 +46,34 @@ class RunProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def begin(self, name: str, duration_ns: int | None) -> None:
-        """A recording is begun; several may be under way, each with a name of its own."""
+    def begin(self, name: str, goal_ns: int | None, start_ns: int = 0) -> None:
+        """A recording is begun; several may be under way, each with a name of its own.
+
+        start_ns, goal_ns  where in the recording the work begins and, where that is known, ends
+        """
         self._number += 1
         text = f"[{self._number}/{self._of}] {name}" if self._of > 1 else name
         now_ns = self._clock.monotonic_ns()
+        todo_ns = None if goal_ns is None else max(0, goal_ns - start_ns)
         task = None
         if self._bar is not None:
-            total = None if duration_ns is None else float(duration_ns)
+            total = None if todo_ns is None else float(todo_ns)
             task = self._bar.add_task(text, total=total, begun_ns=now_ns)
-        self._tasks[name] = _Recording(text, duration_ns, now_ns, now_ns, task)
+        self._tasks[name] = _Recording(text, start_ns, todo_ns, now_ns, now_ns, task)
 
     def advance(self, name: str, position_ns: int) -> None:
+        """Work on a recording has come to position_ns of it."""
         one = self._tasks[name]
+        done_ns = max(0, position_ns - one.start_ns)
         if self._bar is not None and one.task is not None:
-            self._bar.update(one.task, completed=position_ns)
+            self._bar.update(one.task, completed=done_ns)
             return
         now_ns = self._clock.monotonic_ns()
         if now_ns - one.said_ns >= PLAIN_EVERY_NS:
             one.said_ns = now_ns
-            total = "" if one.duration_ns is None else f" of {clock_text(one.duration_ns)}"
-            speed = _ratio(position_ns, now_ns - one.begun_ns)
-            self.say(f"{one.text}: {clock_text(position_ns)}{total}, {speed}")
+            total = "" if one.todo_ns is None else f" of {clock_text(one.todo_ns)}"
+            speed = _ratio(done_ns, now_ns - one.begun_ns)
+            self.say(f"{one.text}: {clock_text(done_ns)}{total}, {speed}")
 
     def end(self, name: str) -> None:
         one = self._tasks.pop(name, None)
@@ -82,7 +88,8 @@ class RunProgress:
 @dataclass
 class _Recording:
     text: str
-    duration_ns: int | None
+    start_ns: int
+    todo_ns: int | None
     begun_ns: int
     said_ns: int
     task: TaskID | None

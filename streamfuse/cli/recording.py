@@ -115,7 +115,8 @@ def process_recording(run: Run, job: Job, report: Report, progress: RunProgress)
         source = process_source(job.source, run.model, run.config, name=job.name, span=run.span)
         with source as processing:
             report.duration_ns = processing.info.duration_ns
-            progress.begin(job.given, _goal_ns(processing, run))
+            goal_ns = goal(processing.info.duration_ns, run.span)
+            progress.begin(job.given, goal_ns, run.span[0] if run.span else 0)
             base = run.output / job.stem
             with _finished(
                 open_file_sinks(run.config, base, source=job.source, model=run.model.spec, span=run.span)
@@ -168,10 +169,9 @@ def _finished(sinks: Sequence[FileSink]) -> Iterator[Sequence[FileSink]]:
             raise problem
 
 
-def _goal_ns(processing: Processing, run: Run) -> int | None:
-    """The media time at which this recording will be done, where that is known."""
-    whole_ns, to_ns = processing.info.duration_ns, run.span[1] if run.span else None
-    known = [end_ns for end_ns in (whole_ns, to_ns) if end_ns is not None]
+def goal(duration_ns: int | None, span: Span | None) -> int | None:
+    """The media time at which a recording will be done, where that is known."""
+    known = [end_ns for end_ns in (duration_ns, span[1] if span else None) if end_ns is not None]
     return min(known, default=None)
 
 

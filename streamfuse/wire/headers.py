@@ -121,15 +121,17 @@ class StartHeader(Base, tag="start", frozen=True, kw_only=True):
 class End(Base, tag="end", frozen=True, kw_only=True):
     """Nothing more comes from this source.
 
-    complete     the input was read to its end; False: it was stopped, or failed (`reason`)
-    truncated    the container promised more than was there
-    duration_ns  media time that was read, from 0
-    counters     what the decoder and the assembler counted
+    complete      the input was read to its end; False: it was stopped, or failed (`reason`)
+    truncated     the container promised more than was there
+    duration_ns   media time that was read, from 0
+    container_ns  length that the container promises; 0 where it does not say
+    counters      what the decoder and the assembler counted
     """
 
     complete: bool
     truncated: bool = False
     duration_ns: Count = 0
+    container_ns: Count = 0
     reason: Text = ""
     counters: Annotated[dict[Name, Count], Meta(max_length=256)] = {}
 
