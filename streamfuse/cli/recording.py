@@ -25,6 +25,14 @@ from streamfuse.types import NS, Label
 
 PROGRESS_TICKS = 10
 SCHEMA = "streamfuse.summary/1"
+LOSSES = {
+    "corrupt_packets": "packets marked as damaged",
+    "decode_errors": "packets that do not decode",
+    "reordered": "items out of order",
+    "late_frames": "pictures far behind the sound",
+    "late_audio_samples": "samples far behind the pictures",
+}
+"""Counters that mean that something of the recording did not reach a label."""
 
 
 Span = tuple[int, int | None]
@@ -82,7 +90,9 @@ class Report:
         """What a person wants to know when a recording is done."""
         media = clock_text(self.end_ns - self.start_ns)
         cut = "; it is cut off: the file announces more than it holds" if self.truncated else ""
-        return f"{self.job.given}: {self.ticks} ticks, {media} at {self.speed:.1f} x real time{cut}"
+        lost = [f"{n} {what}" for name, what in LOSSES.items() if (n := self.counters.get(name, 0))]
+        passed = f"; passed over: {', '.join(lost)}" if lost else ""
+        return f"{self.job.given}: {self.ticks} ticks, {media} at {self.speed:.1f} x real time{cut}{passed}"
 
     def as_dict(self) -> dict[str, Any]:
         entry: dict[str, Any] = {"input": self.job.given, "name": self.job.name, "status": self.status}

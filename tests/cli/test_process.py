@@ -16,7 +16,7 @@ import pytest
 import streamfuse
 from streamfuse.labels.lines import label_line
 from tests.cli.conftest import Run, lines_of
-from tests.clips import Clip
+from tests.clips import Clip, corrupted
 
 EASY = ("--set", "labels.enter=0.34", "--set", "labels.leave=0.1", "--set", "labels.min_dwell_s=0.2")
 """Even an untrained network is sure enough for events."""
@@ -189,3 +189,15 @@ def _wait_for(condition, process: subprocess.Popen[str]) -> None:
             process.wait(0.05)
         except subprocess.TimeoutExpired:
             continue
+
+
+def test_what_was_passed_over_is_told(process: Run, tmp_path: Path) -> None:
+    ran = process(corrupted(Clip(seconds=3.0).write(tmp_path / "whole.mkv"), tmp_path / "holed.mkv"))
+    (entry,) = json.loads((tmp_path / "out" / "summary.json").read_text())["files"]
+    assert entry["counters"]["decode_errors"] > 0
+    told = f"; passed over: {entry['counters']['decode_errors']} packets that do not decode"
+    assert told in ran.err
+
+
+def test_nothing_is_passed_over_in_a_sound_recording(process: Run, clip: Path) -> None:
+    assert "passed over" not in process(clip).err
