@@ -1,0 +1,96 @@
+"""A run that is made to lose its sources again and again, and what its processes hold after that."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from streamfuse.clock import SYSTEM
+from streamfuse.types import NS
+from tests.clips import Clip
+from tests.integration.live import LiveRun
+from tests.integration.proxy import Proxy
+from tests.integration.senders import http_camera
+
+CLIP_S = 1.5
+SETTLED = 0.1
+"""Share of the reconnects after which a process is taken to have all it needs."""
+BROKEN = ("ends", "again", "resets")
+SHM = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one process holds."""
+
+    rss: int
+    handles: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a soak: what was done, and each process at SETTLED and at the end, by its role."""
+
+    ticks: int
+    reconnects: int
+    before: dict[str, Holding]
+    after: dict[str, Holding]
+    shm_before: int
+    shm_after: int
+
+
+def soak(model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: float) -> Outcome:
+    """Watch four sources, three of which end or are reset every few seconds, until both numbers are there."""
+    clip = Clip(seconds=CLIP_S, width=160, height=120, fps=10, container="mpegts").write(folder / "soak.ts")
+    with ExitStack() as stack:
+        base = stack.enter_context(http_camera(clip, CLIP_S))
+        proxy = stack.enter_context(Proxy(int(base.rpartition(":")[2])))
+        sources = {
+            "steady": f"{base}/mjpeg",
+            "ends": f"{base}/stream.ts",
+            "again": f"{base}/stream.ts",
+            "resets": f"http://127.0.0.1:{proxy.port}/mjpeg",
+        }
+        run = stack.enter_context(LiveRun(sources, model=model, metrics=True))
+        end_ns = SYSTEM.monotonic_ns() + round(deadline_s * NS)
+        for name in sources:
+            run.until(lambda n=name: run.labels(n), f"labels of {name}", 120)
+        run.until(lambda: len(run.children()) == 3 + len(sources), "a spare")
+        shm = len(list(SHM.iterdir()))
+        before: dict[str, Holding] = {}
+        done = 0
+        while done < reconnects or len(run.lines) < ticks:
+            left_s = (end_ns - SYSTEM.monotonic_ns()) / NS
+            assert left_s > 0, f"{done} reconnects and {len(run.lines)} ticks by the deadline; {run.said()}"
+            seen = run.session("resets")
+            proxy.reset()
+            proxy.heal()
+            run.until(lambda s=seen: run.session("resets") > s, "labels after a reset", 60)
+            done = sum(_reconnects(run, name) for name in BROKEN)
+            if not before and done >= SETTLED * reconnects:
+                before = holdings(run)
+        after = holdings(run)
+        outcome = Outcome(len(run.lines), done, before, after, shm, len(list(SHM.iterdir())))
+        assert run.stop() == 0, run.said()
+        return outcome
+
+
+def holdings(run: LiveRun) -> dict[str, Holding]:
+    """By role and pid: a process that was replaced is another."""
+    found: dict[str, Holding] = {}
+    for process in [psutil.Process(run.process.pid), *run.children()]:
+        words = process.cmdline()
+        role = next((w.rpartition(".")[2] for w in words if "streamfuse.services." in w), "supervisor")
+        name = words[-1] if role == "decode" else ""
+        with process.oneshot():
+            holding = Holding(process.memory_info().rss, process.num_fds(), process.num_threads())
+        found[f"{role} {name} {process.pid}"] = holding
+    return found
+
+
+def _reconnects(run: LiveRun, name: str) -> int:
+    return round(run.metric("streamfuse_reconnects_total", source=name) or 0)
