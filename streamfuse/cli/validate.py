@@ -35,12 +35,13 @@ def _latency_lines(config: AppConfig) -> list[str]:
     spec = inspect_model(config.model.path).spec
     audio_ms = spec.audio.n_fft * 1000 / spec.audio.sample_rate
     hop_ms, frames = spec.video.hop_ms, spec.video.frames
-    wait = config.ticks.max_wait_ms
+    fixed = config.ticks.max_wait_ms
+    wait = "40 ms, 1.5 packets, or its usual lag" if fixed is None else f"{fixed} ms"
     lines = [
         f"latency before any computing (model {spec.name}):",
         f"  hop: {hop_ms} ms; an answer comes when its tick is complete, half a hop after its middle",
         f"  window: {frames * hop_ms} ms of picture, {audio_ms:g} ms for each MFCC frame, never ahead",
-        f"  live, a late track is waited for: {'40 ms or 1.5 packets' if wait is None else f'{wait} ms'}",
+        f"  live, a late track is waited for: {wait}",
     ]
     for head in spec.heads:
         settings = config.labels.head(head.name)

@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 2 << 30
 MAX_SPEC_BYTES = 4 << 20
 """A description with thousands of labels is well below."""
 
-_EXPORT = "write one with `streamfuse train` or `streamfuse export`"
+_EXPORT = "make one with `streamfuse train`"
 
 
 @dataclass(frozen=True, slots=True)
