@@ -92,7 +92,8 @@ class Report:
         cut = "; it is cut off: the file announces more than it holds" if self.truncated else ""
         lost = [f"{n} {what}" for name, what in LOSSES.items() if (n := self.counters.get(name, 0))]
         passed = f"; passed over: {', '.join(lost)}" if lost else ""
-        return f"{self.job.given}: {self.ticks} tick{'' if self.ticks == 1 else 's'}, {media} at {self.speed:.1f} x real time{cut}{passed}"
+        ticks = "1 tick" if self.ticks == 1 else f"{self.ticks} ticks"
+        return f"{self.job.given}: {ticks}, {media} at {self.speed:.1f} x real time{cut}{passed}"
 
     def as_dict(self) -> dict[str, Any]:
         entry: dict[str, Any] = {"input": self.job.given, "name": self.job.name, "status": self.status}
