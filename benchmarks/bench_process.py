@@ -2,12 +2,12 @@
 
     python benchmarks/bench_process.py [--model FILE] [--seconds 60] [--rounds 3]
 
-For 1080p30 and 360p30 (H.264 and AAC): `streamfuse process FILE -o DIR` as a user types it, in its own
-process; PyAV decoding the same file with every core; and each part of a tick alone, on one core:
-decoding (both tracks), shrink (one picture), frame window, MFCC, one step of the network. A machine can
-do no better than bound = cores / (sum of the parts); the rest is start-up (measured by a run of one
-tick), waiting and our own arithmetic. Rounds take turns, so that a noisy neighbour hits all alike; the
-cpu column does not see neighbours.
+For 1080p30 and 360p30 (H.264 and AAC): `streamfuse process FILE -o DIR` as a user types it (over its
+processes, over two sets of them on two recordings, and inline); PyAV decoding the same file with every
+core; and each part of a tick alone, on one core: decoding (both tracks), shrink (one picture), frame
+window, MFCC, one step of the network. A machine can do no better than bound = cores / (sum of the parts);
+the rest is start-up (measured by a run of one tick), waiting and our own arithmetic. Rounds take turns, so
+that a noisy neighbour hits all alike; the cpu column does not see neighbours.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse
 import json
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +74,14 @@ def decode_only(path: Path, threads: int) -> None:
             packet.decode()
 
 
-def command(path: Path, out: Path, model: str | None, *extra: str) -> Cost:
+WAYS = {"processes": (1, ()), "two workers": (2, ("--workers", "2")), "inline": (1, ("--inline",))}
+"""How many copies of the recording are given, and the options: decode, analyze and publish processes as by
+default, two of each but the last on two recordings, and everything in one process."""
+
+
+def command(paths: list[Path], out: Path, model: str | None, *extra: str) -> Cost:
     """`streamfuse process` as its own process."""
-    line = [sys.executable, "-m", "streamfuse.cli.main", "process", str(path), "-o", str(out), "--inline"]
+    line = [sys.executable, "-m", "streamfuse.cli.main", "process", *map(str, paths), "-o", str(out)]
     line += ["--device", "cpu", *(["--model", model] if model else []), *extra]
     before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(line, check=True, capture_output=True)
@@ -131,54 +138,68 @@ def check(path: Path, out: Path, ticks: int) -> dict[str, Any]:
     return {"ticks": entry["ticks"], "lines": lines, "frames": frames}
 
 
-def bench(name: str, recording: Recording, model: str | None, rounds: int, folder: Path) -> dict[str, Any]:
+def bench(
+    name: str, recording: Recording, model: str | None, rounds: int, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """One row for each way of running the command, beside parts that were measured in the same rounds."""
     path, out = recording.write(folder), folder / "out"
+    twin = path.with_stem(f"{path.stem}-twin")
+    shutil.copy(path, twin)
     ticks = recording.seconds * 10
-    command(path, out, model)  # also fills the page cache and the kernels' cache
+    command([path], out, model)  # also fills the page cache and the kernels' cache
     checked = check(path, out, ticks)
     loaded = load_model(model, device="cpu")
-    measured: dict[str, Callable[[], Cost]] = {
-        "command": lambda: command(path, out, model),
-        "one tick": lambda: command(path, folder / "one", model, "--to", "0.1"),
-        "decode only": lambda: timed(lambda: decode_only(path, CORES)),
-    }
+    measured: dict[str, Callable[[], Cost]] = {"decode only": lambda: timed(lambda: decode_only(path, CORES))}
+    for way, (copies, extra) in WAYS.items():
+        paths = [path, twin][:copies]
+        measured[f"command, {way}"] = partial(command, paths, out, model, *extra)
+        measured[f"one tick, {way}"] = partial(command, paths, folder / "one", model, *extra, "--to", "0.1")
     measured |= {part: (lambda c=call: timed(c)) for part, call in parts(path, loaded, ticks).items()}
     taken: dict[str, list[Cost]] = {part: [] for part in measured}
     for _ in range(rounds):
         for part, measure in measured.items():
             taken[part].append(measure())
-    return summarise(name, taken, ticks, recording) | {"checked": checked}
+    for way, (copies, _) in WAYS.items():
+        yield summarise(f"{name}, {way}", way, taken, ticks, copies, recording) | {"checked": checked}
 
 
-def summarise(name: str, taken: dict[str, list[Cost]], ticks: int, recording: Recording) -> dict[str, Any]:
-    """Medians, the bound, and where the rest goes; milliseconds per tick unless it says otherwise."""
+def summarise(
+    name: str, way: str, taken: dict[str, list[Cost]], ticks: int, copies: int, recording: Recording
+) -> dict[str, Any]:
+    """Medians, the bound, and where the rest goes; milliseconds per tick unless it says otherwise.
+
+    ticks  of one copy, which is what the parts and decoding alone were measured on
+    """
     wall = {part: statistics.median(c.wall for c in costs) for part, costs in taken.items()}
     cpu = {part: statistics.median(c.cpu for c in costs) for part, costs in taken.items()}
     needed = ("decode", "shrink", "frame window", "MFCC", "model")
     # Of processor time, as the parts are measured alone on one core: what a neighbour takes is not theirs.
     bound = CORES * ticks / sum(cpu[part] for part in needed)
-    steady = wall["command"] - wall["one tick"]
-    total = cpu["command"] - cpu["one tick"]
+    whole, start = wall[f"command, {way}"] / copies, wall[f"one tick, {way}"] / copies
+    steady = whole - start
+    total = (cpu[f"command, {way}"] - cpu[f"one tick, {way}"]) / copies
     return {
         "case": name,
         "bit_rate": recording.bit_rate,
         "media_s": recording.seconds,
-        "rounds": len(taken["command"]),
+        "rounds": len(taken["decode only"]),
+        "copies": copies,
         "cores": CORES,
         "wall_s": wall,
         "wall_s_all": {part: [round(c.wall, 3) for c in costs] for part, costs in taken.items()},
         "cpu_ms_per_tick": {part: 1e3 * cpu[part] / ticks for part in needed},
         "cpu_ms_per_tick_command": 1e3 * total / ticks,
         "cpu_ms_per_tick_rest": 1e3 * (total - sum(cpu[part] for part in needed)) / ticks,
-        "start_s": wall["one tick"],
-        "realtime_factor": recording.seconds / wall["command"],
-        "ticks_per_s": ticks / wall["command"],
+        "command_s": whole * copies,
+        "start_s": start * copies,
+        "realtime_factor": recording.seconds / whole,
+        "ticks_per_s": ticks / whole,
         "ticks_per_s_after_start": ticks / steady,
         "bound_ticks_per_s": bound,
-        "of_bound": ticks / wall["command"] / bound,
+        "of_bound": ticks / whole / bound,
         "of_bound_after_start": ticks / steady / bound,
         "of_bound_cpu": CORES * ticks / total / bound,
-        "of_decode_only": wall["decode only"] / wall["command"],
+        "of_decode_only": wall["decode only"] / whole,
         "of_decode_only_after_start": wall["decode only"] / steady,
     }
 
@@ -187,7 +208,7 @@ def show(row: dict[str, Any]) -> None:
     split = "  ".join(f"{part} {ms:.2f}" for part, ms in row["cpu_ms_per_tick"].items())
     print(f"\n{row['case']}: {row['media_s']} s of media, {row['cores']} cores, {row['rounds']} rounds")
     print(f"  cpu ms per tick: {split}  rest {row['cpu_ms_per_tick_rest']:.2f}")
-    print(f"  command {row['wall_s']['command']:.1f} s ({row['realtime_factor']:.1f} x real time)", end="")
+    print(f"  command {row['command_s']:.1f} s ({row['realtime_factor']:.1f} x real time)", end="")
     print(f", of it start {row['start_s']:.1f} s; decode only {row['wall_s']['decode only']:.1f} s")
     print(f"  of the bound {row['bound_ticks_per_s']:.0f} ticks/s: {row['of_bound']:.2f}", end="")
     print(f", after the start {row['of_bound_after_start']:.2f}, by processor time {row['of_bound_cpu']:.2f}")
@@ -209,8 +230,9 @@ def main() -> None:
         for name, (width, height, bit_rate) in SIZES.items():
             if options.only in (None, name):
                 recording = Recording(width, height, 30, options.seconds, bit_rate)
-                rows.append(bench(name, recording, options.model, options.rounds, folder))
-                show(rows[-1])
+                for row in bench(name, recording, options.model, options.rounds, folder):
+                    show(row)
+                    rows.append(row)
     checks = {row["case"]: row.pop("checked") for row in rows}
     if options.only is None:
         print(f"\n{write('process', rows, checks)}")
