@@ -49,7 +49,8 @@ class PatientStream:
         """Give the reader so long to take what is left; what it does not take is lost."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._lines or self._under_way) or self._gone, timeout_s)
-            self.lost += len(self._lines)
+            if self._gone is None:  # one that has left wanted no more
+                self.lost += len(self._lines)
             self._lines.clear()
 
     def _run(self) -> None:

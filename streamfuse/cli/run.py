@@ -26,6 +26,7 @@ from streamfuse.errors import ConfigError
 from streamfuse.media.source import parse_source
 from streamfuse.model.inspect import inspect_model
 from streamfuse.pipeline.names import source_name
+from streamfuse.sinks.durable import prepare_folder
 from streamfuse.sinks.jsonl import StreamLines
 from streamfuse.sinks.table import BoardStatus, StatusBoard
 from streamfuse.supervise.supervisor import Notice, Supervisor
@@ -133,6 +134,8 @@ def watch(
 ) -> int:
     """Run the processes until a signal, the end of all sources, or `duration_ns`; return the exit code."""
     settled = run_config(config, sources, "live")
+    if settled.live.folder is not None:
+        prepare_folder(Path(settled.live.folder) / "any.jsonl")
     with run_directory(settled) as file, _signals() as signals:
         screen = Screen(settled, show_json=show_json, events_only=events_only)
         wire = Wire(None if settled.wire.keys is None else Keys(Path(settled.wire.keys)))
@@ -236,7 +239,8 @@ class Screen:
             self.board.on_trouble(role.name, notice.text, over=notice.kind == "refused")
         if notice.kind == "refused" and source:
             self.refused += 1
-        if notice.kind not in ("started", "done"):
+        ends_the_run = notice.kind in ("refused", "given up") and not source  # which is told as the error
+        if notice.kind not in ("started", "done") and not ends_the_run:
             self._say(f"{role.title}: {notice.text}")
 
     def _say(self, text: str) -> None:

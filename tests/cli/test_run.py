@@ -108,3 +108,15 @@ def test_each_source_and_each_analyzer_has_its_process(tmp_path: Path) -> None:
     ]
     assert all(role.limits.outside == (role.service == "decode") for role in table)
     assert "s3cret" not in str([role.argv for role in table])
+
+
+def test_output_folder_that_cannot_be_made_is_refused_before_anything_starts(
+    run: Run, tmp_path: Path, tiny_model: Path
+) -> None:
+    (tmp_path / "file").touch()
+    options = ("--model", tiny_model, "--run-dir", tmp_path / "r", "-o", tmp_path / "file" / "out")
+    ran = run("run", "a=/dev/video0", *options)
+    assert ran.code == 1
+    (line,) = ran.complaints
+    assert str(tmp_path / "file") in line
+    assert not (tmp_path / "r").exists()

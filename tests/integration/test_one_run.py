@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -106,6 +107,16 @@ def test_reader_that_never_reads_holds_nothing_up(meter: Path, tmp_path: Path) -
         assert run.stop() == 0
         assert any("stdout was not read fast enough" in line for line in run.complaints())
         check_order([json.loads(line) for line in out.read_text().splitlines() if '"tick"' in line])
+
+
+def test_port_that_is_taken_ends_the_run_with_one_line(meter: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        LiveRun({"cam": PATTERN}, "--metrics-port", str(taken.getsockname()[1]), model=meter) as run,
+    ):
+        assert run.wait() == 2
+        (line,) = run.complaints()
+        assert "the metrics address must be free and this machine's own" in line
 
 
 def test_live_table_in_a_terminal(meter: Path, tmp_path: Path) -> None:
