@@ -108,8 +108,8 @@ class DecodeService:
         }
 
     def ports(self) -> Sequence[Socket | int]:
-        # What a recording's reader has read is not waited for while there is no room for it.
-        wake = [] if self._made else [self._reader.wake.fileno()]
+        # What the reader has read is not waited for while there is no room for it, or no use.
+        wake = [] if self._made or self._ended else [self._reader.wake.fileno()]
         return [self._link.socket, *wake]
 
     def turn(self, now_ns: int) -> int:

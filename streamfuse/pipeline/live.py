@@ -123,7 +123,8 @@ class Pacer:
         wait_ns = due_ns - self._clock.monotonic_ns()
         if wait_ns > 0:
             stopped.wait(wait_ns / NS)
-        return replace(item, arrival_ns=due_ns)
+        # Where the wait was cut short, by a stop, it is there before it was due.
+        return replace(item, arrival_ns=min(due_ns, self._clock.monotonic_ns()))
 
 
 def paced(media: Iterable[MediaItem], clock: Clock, stopped: threading.Event) -> Iterator[MediaItem]:
