@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from streamfuse.clock import Clock
 from streamfuse.errors import WireError
@@ -16,12 +17,15 @@ from streamfuse.wire.headers import Credit, Hello
 from streamfuse.wire.inbox import GapError, Inbox, Peer
 from streamfuse.wire.outbox import Outbox
 from streamfuse.wire.topics import TOPICS, Topic
-from streamfuse.wire.transport import Wire, receive_parts, refusals, send_parts
+from streamfuse.wire.transport import Wire, promises, receive_parts, refusals, send_parts
 
 log = logging.getLogger(__name__)
 
 _HELLOS = 8
 """Messages beside a window that libzmq may hold: Hellos and credit."""
+_STUCK = 100
+"""So often in a row a socket may promise a message and have none. Seen once, after its peer was killed: the
+socket never gave anything again, and whoever waited for it span."""
 
 
 class Outlet:
@@ -34,7 +38,9 @@ class Outlet:
         self, wire: Wire, endpoint: str, *, name: str, mode: Mode, topic: Topic, clock: Clock
     ) -> None:
         self.box = Outbox(name, mode, topic)
-        self.socket = wire.connect("send", endpoint, queue=topic.window + _HELLOS)
+        self._connect = partial(wire.connect, "send", endpoint, queue=topic.window + _HELLOS)
+        self.socket = self._connect()
+        self._empty_promises = 0
         self._clock = clock
         self.malformed = 0
 
@@ -56,8 +62,16 @@ class Outlet:
                 log.warning("%s", error)
                 continue
             changed |= self.box.credit(body, self._clock.monotonic_ns())
+        self._check_socket()
         self.poll()
         return changed
+
+    def _check_socket(self) -> None:
+        """Connect anew where the socket is stuck; the old one is left to the end of the process."""
+        self._empty_promises = self._empty_promises + 1 if promises(self.socket) else 0
+        if self._empty_promises >= _STUCK:
+            log.warning("a socket is stuck and replaced")
+            self.socket, self._empty_promises = self._connect(), 0
 
     def poll(self) -> int | None:
         """Send what is due; return when to call again at the latest (monotonic ns), None: soon."""

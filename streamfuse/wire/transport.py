@@ -202,6 +202,11 @@ def receive_parts(socket: Socket, limit: int) -> list[memoryview] | None:
     return parts
 
 
+def promises(socket: Socket) -> bool:
+    """The socket says that a message can be received."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
 def send_parts(socket: Socket, parts: list[bytes]) -> bool:
     """Send without waiting; False where the peer is not there or takes nothing now."""
     try:

@@ -380,3 +380,21 @@ def test_receive_parts_throws_the_rest_of_a_long_message_away(wire: Wire, addres
     assert good is not None
     assert bytes(good[-1]) == b"good"
     context.destroy(linger=0)
+
+
+def test_stuck_socket_is_replaced_and_nothing_is_lost(
+    wire: Wire, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket that says for ever that a message is there, and has none, as one was seen to do."""
+    inlet, outlet = inlet_of(wire, address), outlet_of(wire, address)
+    got: list[Delivery] = []
+    until(lambda: take(inlet, got) or outlet.box.met, inlet, outlet)
+    stuck = outlet.socket
+    monkeypatch.setattr("streamfuse.wire.link.promises", lambda socket: socket is stuck)
+    for index in range(101):
+        outlet.handle()
+        if index in (0, 100):
+            outlet.offer("door", a_tick(index, "door"))
+    assert outlet.socket is not stuck
+    until(lambda: take(inlet, got) or outlet.box.settled, outlet)
+    assert indices(got) == [0, 100]
