@@ -29,6 +29,8 @@ class Scene:
     proxy: Proxy
     start_camera: StartCamera
     camera: Camera
+    reconnects: dict[str, float]
+    """Before anything was done to them: a busy machine may need a second try to begin."""
     times: dict[str, float] = field(default_factory=dict)
 
 
@@ -44,7 +46,10 @@ def scene(start_camera: StartCamera, meter: Path) -> Iterator[Scene]:
         with LiveRun(sources, *OPTIONS, model=meter, metrics=True) as run:
             for name in sources:
                 run.until(lambda n=name: len(run.labels(n)) > 5, f"labels of {name}")
-            yield Scene(run, proxy, start_camera, shaky)
+            reconnects = {
+                name: run.metric("streamfuse_reconnects_total", source=name) or 0 for name in sources
+            }
+            yield Scene(run, proxy, start_camera, shaky, reconnects)
 
 
 def test_cameras_are_seen_and_heard(scene: Scene) -> None:
@@ -102,7 +107,7 @@ def test_other_cameras_have_not_noticed_and_every_tick_is_accounted_for(scene: S
         check_order(run.labels(name))
     for name in set(SOURCES) - {"shaky"}:
         assert len({line["session"] for line in run.labels(name)}) == 1
-        assert run.counters("decode", name).get("reconnects", 0) == 0
+        assert run.counters("decode", name).get("reconnects", 0) == scene.reconnects[name]
     done = 0
     for name in SOURCES:
         link = run.counters("decode", name)
