@@ -121,10 +121,9 @@ class Pacer:
         media_ns = item.end_ns if isinstance(item, AudioChunk) else item.pts_ns
         due_ns = self._began_ns + media_ns - self._zero_ns
         wait_ns = due_ns - self._clock.monotonic_ns()
-        if wait_ns > 0:
-            stopped.wait(wait_ns / NS)
-        # Where the wait was cut short, by a stop, it is there before it was due.
-        return replace(item, arrival_ns=min(due_ns, self._clock.monotonic_ns()))
+        if wait_ns > 0 and stopped.wait(wait_ns / NS):  # cut short: it is there before it was due
+            due_ns = self._clock.monotonic_ns()
+        return replace(item, arrival_ns=due_ns)
 
 
 def paced(media: Iterable[MediaItem], clock: Clock, stopped: threading.Event) -> Iterator[MediaItem]:
