@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from streamfuse.media.source import Source, parse_source
 from streamfuse.model.inspect import inspect_model
 from streamfuse.model.spec import ModelSpec
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
-from streamfuse.services.process import confine, load_run, run
+from streamfuse.services.process import CpuAllowance, confine, load_run, run
 from streamfuse.services.reader import Finished, Reader
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
 from streamfuse.ticks.assemble import Assembler
@@ -45,6 +45,7 @@ class DecodeService:
 
     sessions  live: where sessions get their numbers; None: a recording, which numbers its own
     end_ns    recorded: file time at which the wanted part ends
+    gets_on   called again and again while reading is not stuck in the decoding library
     raises    SourceLost where reading hangs; WireError where a recording's analyzer was restarted
     """
 
@@ -60,8 +61,10 @@ class DecodeService:
         end_ns: int | None = None,
         silence_ns: int = DECODE_NS,
         drain_ns: int = 5 * NS,
+        gets_on: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
     ) -> None:
+        self._gets_on = gets_on
         self._name, self._reader, self._assembler, self._link = name, reader, assembler, link
         self._hop_ns, self._sessions, self._end_ns = hop_ns, sessions, end_ns
         self._silence_ns, self._drain_ns, self._clock = silence_ns, drain_ns, clock
@@ -191,7 +194,10 @@ class DecodeService:
             self._link.offer(self._name, start)
 
     def _check_silence(self, now_ns: int) -> None:
-        if not self._ended and not self._stopping and self._reader.silent_ns(now_ns) > self._silence_ns:
+        silent_ns = self._reader.silent_ns(now_ns)
+        if silent_ns < NS:
+            self._gets_on()
+        if not self._ended and not self._stopping and silent_ns > self._silence_ns:
             got = f"nothing for {self._silence_ns // NS} s"
             raise SourceLost("reading must go on or fail", got=got, where=self._name)
 
@@ -242,6 +248,7 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         end_ns=None if chosen.span_ns is None else chosen.span_ns[1],
         silence_ns=DECODE_NS + round(own_s * NS),
         drain_ns=round(config.wire.drain_s * NS),
+        gets_on=CpuAllowance().renew,
         clock=clock,
     )
 

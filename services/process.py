@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import logging
 import os
@@ -32,6 +31,8 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 DECODE_MEMORY = 4 << 30
 """Bytes of address space for the process that reads what strangers send."""
 DECODE_FILES = 256
+DECODE_CPU_S = 120
+"""Processor time from one item read to the next: no picture takes that long, an endless loop does."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -119,6 +120,32 @@ def confine() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+class CpuAllowance:
+    """RLIMIT_CPU that moves on as reading gets on: the kernel ends a decoder that is caught in a loop.
+
+    The supervisor's watch notices that as well; this holds where there is no supervisor, and where the
+    library never lets go of the interpreter.
+    """
+
+    def __init__(self, allowance_s: int = DECODE_CPU_S) -> None:
+        self._allowance_s = allowance_s
+        self._granted_s = -float(allowance_s)
+        self.renew()
+
+    def renew(self) -> None:
+        """Something came of the time spent: allow the whole again. Cheap enough for every item."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        used_s = usage.ru_utime + usage.ru_stime
+        if used_s - self._granted_s < self._allowance_s / 10:
+            return
+        self._granted_s = used_s
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = int(used_s) + 1 + self._allowance_s
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
+        )
+
+
 def _settle_in() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -134,8 +161,10 @@ def _settle_in() -> None:
 def _lower(limit: int, value: int) -> None:
     _, hard = resource.getrlimit(limit)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    with contextlib.suppress(ValueError, OSError):
+    try:
         resource.setrlimit(limit, (value, value))
+    except (ValueError, OSError) as error:
+        logging.getLogger(__name__).warning("limit %d could not be set to %d: %s", limit, value, error)
 
 
 def _prctl(option: int, value: int) -> None:
