@@ -1,4 +1,4 @@
-"""Puts the disk faults of ../disk.py into a child before anything else of it runs, and the hang of SIGUSR1."""
+"""Puts the disk faults of ../disk.py, and the hang of SIGUSR1, into a child before it runs anything else."""
 
 import contextlib
 import importlib.util
