@@ -8,23 +8,19 @@ from __future__ import annotations
 import os
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from streamfuse.config_notify import NotifyConfig
+from streamfuse.section import Fraction01, Section
 from streamfuse.types import Mode
-
-Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class DecodeConfig(Section):
     """How sources are opened and decoded."""
 
     threads: int | None = Field(None, ge=1, le=64)
-    """Video decoder threads per source; unset: 1 live (slice threads), as many as cores but at most 4 for a
-    recording (frame threads)."""
+    """Video decoder threads per source; unset: 1 live (slice threads), twice the cores but at most 8 for a
+    recording (frame threads: at two for two cores each waits for the other, 10 % of a 1080p run)."""
     hwaccel: Literal["none", "cuda"] = "none"
     allow_codecs: tuple[str, ...] = ()
     """Codecs accepted beside the default list, by FFmpeg's decoder name."""
@@ -38,7 +34,7 @@ class DecodeConfig(Section):
         """The number of decoder threads where none is set."""
         if self.threads is not None:
             return self.threads
-        return 1 if mode == "live" else min(4, os.cpu_count() or 1)
+        return 1 if mode == "live" else min(8, 2 * (os.cpu_count() or 1))
 
 
 class TickConfig(Section):
@@ -136,7 +132,7 @@ class SourceConfig(Section):
     """Recorded: only this part, in nanoseconds of file time; None is the end."""
 
 
-Channel = Literal["ticks", "answers", "labels", "progress", "status"]
+Channel = Literal["ticks", "answers", "labels", "progress", "status", "pictures"]
 
 
 class WireConfig(Section):
@@ -154,6 +150,8 @@ class WireConfig(Section):
     """How each process is doing, for the supervisor."""
     status: str | None = None
     """The same for publish, which makes metrics of it."""
+    pictures: str | None = None
+    """Pictures of the sources, for publish, which shows and keeps them."""
     drain_s: float = Field(5.0, gt=0, le=60)
     """How long a process that was asked to stop waits for what is under way."""
 
@@ -174,6 +172,43 @@ class LiveOutputConfig(Section):
     """Prometheus metrics, /healthz and /readyz; unset: none."""
 
 
+class PictureConfig(Section):
+    """Pictures for people, made only where something shows or keeps them."""
+
+    fps: float = Field(2.0, gt=0, le=10)
+    """Pictures a second of each source."""
+    width: int = Field(640, ge=64, le=1920)
+    """At most; smaller ones are not enlarged."""
+    quality: int = Field(80, ge=10, le=95)
+    """Of the JPEG."""
+
+
+class ViewConfig(Section):
+    """The page that shows the sources in a browser."""
+
+    address: str | None = Field(None, max_length=255)
+    """HOST:PORT; port 0 is any free one; unset: no page. Other addresses than loopback need a token."""
+    token: str | None = Field(None, min_length=16, max_length=256, pattern=r"^[\x21-\x7e]+$", repr=False)
+    """What a browser has to give once, best as `${STREAMFUSE_VIEW_TOKEN}`."""
+    hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")], ...] = ()
+    """Names by which browsers may ask for the page, beside localhost and plain IP addresses."""
+    minutes: float = Field(5.0, ge=0.5, le=60)
+    """How far back the timelines reach."""
+    max_pages: int = Field(16, ge=1, le=100)
+    """Open pages at a time; one more is turned away."""
+
+
+class RecordConfig(Section):
+    """Everything that the decode processes send, kept for `streamfuse replay`."""
+
+    folder: str | None = None
+    """Unset: nothing is recorded."""
+    max_bytes: int = Field(4_000_000_000, ge=1_000_000)
+    """Of each source; the oldest part is removed."""
+    max_s: float | None = Field(None, gt=0)
+    """Likewise by age."""
+
+
 class AppConfig(Section):
     """The whole configuration file. A verb reads the sections it needs; all are checked."""
 
@@ -187,7 +222,18 @@ class AppConfig(Section):
     run_dir: str | None = None
     """Where `run` keeps sockets, locks and session numbers; unset: a folder of its own for these sources."""
     wire: WireConfig = Field(default_factory=WireConfig)
+    trace: bool = True
+    """Stamps on every item; off, labels carry no latency and the metrics of time stay empty."""
     live: LiveOutputConfig = Field(default_factory=LiveOutputConfig)
+    pictures: PictureConfig = Field(default_factory=PictureConfig)
+    view: ViewConfig = Field(default_factory=ViewConfig)
+    notify: NotifyConfig = Field(default_factory=NotifyConfig)
+    record: RecordConfig = Field(default_factory=RecordConfig)
+
+    @property
+    def wants_pictures(self) -> bool:
+        """Something shows or keeps the sources' pictures."""
+        return self.view.address is not None or self.notify.files.takes_snapshots
 
 
 class RunConfig(AppConfig):

@@ -34,6 +34,7 @@ Path_ = tuple[str | int, ...]
 
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _VARIABLE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
+_TARGETS = ("notify", "targets")
 _NUMBER = re.compile(
     r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?$|[-+]?\.[0-9]+(?:[eE][-+]?[0-9]+)?$"
 )
@@ -229,7 +230,7 @@ def _explain(error: ValidationError, document: _Document) -> ConfigError:
     errors = error.errors(include_url=False)
     # An unknown key often causes the other errors ("missing"), so it is told first.
     first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
-    path: Path_ = tuple(first["loc"])
+    path = _path_in_file(tuple(first["loc"]))
     more = f"{len(errors) - 1} more wrong" if len(errors) > 1 else None
     if first["type"] == "extra_forbidden":
         known = _keys_at(path[:-1])
@@ -237,8 +238,16 @@ def _explain(error: ValidationError, document: _Document) -> ConfigError:
         guess = f" (did you mean `{near[0]}`?)" if near else f" (known: {', '.join(sorted(known))})"
         rule = f"unknown key `{_dotted(path)}`{guess if known else ''}"
         return ConfigError(rule, where=document.where(path), hint=more)
-    got = "a value from the environment" if path in document.secret else _short(first)
+    secret = any(one[: len(path)] == path for one in document.secret)
+    got = "a value from the environment" if secret else _short(first)
+    if path[:2] == _TARGETS and isinstance(first["input"], str | dict):
+        got = None  # it may be a token
     return ConfigError(_rule(path, first["msg"]), got=got, where=document.where(path), hint=more)
+
+
+def _path_in_file(loc: Path_) -> Path_:
+    """Where an error is, without the kind of target that pydantic puts into its path."""
+    return (*loc[:3], *loc[4:]) if loc[:2] == _TARGETS else loc
 
 
 def _rule(path: Path_, message: str) -> str:
@@ -246,7 +255,7 @@ def _rule(path: Path_, message: str) -> str:
     for start in ("Input should", "Value should", "String should", "List should", "Tuple should"):
         if message.startswith(start):
             return f"{name} must{message.removeprefix(start)}"
-    return f"{name}: {message}"
+    return f"{name}: {message.removeprefix('Value error, ')}"
 
 
 def _short(error: ErrorDetails) -> str | None:

@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # In the order in which data flows; a room may import itself and what stands before it.
 ROOMS = """
-    types errors clock stage prefetch trace config settings media ticks kernels faces model analysis
-    labels pipeline sinks checkpoint wire supervise training profiling services cli
+    types errors clock stage prefetch trace section config_notify config settings media ticks kernels
+    faces model analysis
+    labels pipeline sinks checkpoint notify view wire supervise training profiling services cli
 """.split()  # noqa: SIM905, one word a room
 
 SOLE_IMPORTERS: dict[str, tuple[str, ...]] = {
@@ -23,6 +24,10 @@ SOLE_IMPORTERS: dict[str, tuple[str, ...]] = {
     "torchaudio": ("streamfuse/training/",),
     "zmq": ("streamfuse/wire/",),
     "prometheus_client": ("streamfuse/sinks/metrics.py",),
+    "paho": ("streamfuse/notify/",),
+    "urllib3": ("streamfuse/notify/",),
+    "starlette": ("streamfuse/view/",),
+    "uvicorn": ("streamfuse/view/",),
     "time": ("streamfuse/clock.py",),
     "pickle": (),
     "marshal": (),
