@@ -25,9 +25,11 @@ from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
 from streamfuse.services.process import CpuAllowance, confine, load_run, run
 from streamfuse.services.reader import Finished, Reader
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
+from streamfuse.services.stills import StillMaker
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.trace import last_arrival_ns, stamped
-from streamfuse.types import NS, MediaItem, Mode, SessionStart, Tick
+from streamfuse.types import NS, MediaItem, Mode, SessionStart, Tick, VideoFrame
+from streamfuse.wire.broadcast import Publisher
 from streamfuse.wire.codec import printable
 from streamfuse.wire.endpoints import EndpointLock
 from streamfuse.wire.headers import End
@@ -63,7 +65,9 @@ class DecodeService:
         drain_ns: int = 5 * NS,
         gets_on: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
+        stills: StillMaker | None = None,
     ) -> None:
+        self._stills = stills
         self._gets_on = gets_on
         self._name, self._reader, self._assembler, self._link = name, reader, assembler, link
         self._hop_ns, self._sessions, self._end_ns = hop_ns, sessions, end_ns
@@ -98,7 +102,8 @@ class DecodeService:
     @property
     def counters(self) -> dict[str, int]:
         link = {f"link_{name}": count for name, count in self._link.box.counters.items()}
-        return {**self._reader.counters, **self._assembler.counters, **link}
+        stills = {} if self._stills is None else self._stills.counters
+        return {**self._reader.counters, **self._assembler.counters, **link, **stills}
 
     @property
     def gauges(self) -> dict[str, int]:
@@ -113,6 +118,8 @@ class DecodeService:
     def ports(self) -> Sequence[Socket | int]:
         # What the reader has read is not waited for while there is no room for it, or no use.
         wake = [] if self._made or self._ended else [self._reader.wake.fileno()]
+        if self._stills is not None:
+            wake.append(self._stills.wake.fileno())
         return [self._link.socket, *wake]
 
     def turn(self, now_ns: int) -> int:
@@ -121,6 +128,8 @@ class DecodeService:
         if self._link.box.met:  # before, an analyzer that is still warming up would miss the beginning
             self._reader.start()
         self._check_silence(now_ns)
+        if self._stills is not None:
+            self._stills.send()
         self._send()
         while not self._made and not self._ended:
             item = self._reader.take()
@@ -145,10 +154,14 @@ class DecodeService:
         if item is None or isinstance(item, Finished):
             self._finish(None if item is None else item.error, now_ns)
             return
+        if self._stills is not None and isinstance(item, VideoFrame):
+            self._stills.offer(item)
         self._make(self._assembler.push(item, now_ns), now_ns)
         if isinstance(item, SessionStart):  # after the last ticks of the session before
             if self._sessions is not None:
                 item = self._sessions.begin(item, self._clock.wall_ns())
+                if self._stills is not None:
+                    self._stills.session(item)
             self._made.append(item)
 
     def _make(self, ticks: list[Tick], began_ns: int) -> None:
@@ -191,6 +204,8 @@ class DecodeService:
         self._link.drop_waiting()
         start = self._sessions.begin_again(self._hop_ns, "the analyzer was restarted")
         if start is not None and not self._ended:
+            if self._stills is not None:
+                self._stills.session(start)
             self._link.offer(self._name, start)
 
     def _check_silence(self, now_ns: int) -> None:
@@ -236,6 +251,10 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         topic=TOPICS["tick"],
         clock=clock,
     )
+    stills = None
+    if live and config.wants_pictures:
+        watchers = Publisher(wire, topic=TOPICS["picture"], connect=[config.endpoint("pictures")])
+        stills = StillMaker(name, config.pictures, watchers, clock)
     # Two inputs (camera and microphone) may each take their time to open.
     own_s = 2 * decode.open_timeout_s + (1 + KEY_FRAME_PATIENCE) * decode.read_timeout_s
     return DecodeService(
@@ -250,6 +269,7 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         drain_ns=round(config.wire.drain_s * NS),
         gets_on=CpuAllowance().renew,
         clock=clock,
+        stills=stills,
     )
 
 

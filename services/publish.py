@@ -22,7 +22,8 @@ from streamfuse.services.outputs import Results, SourceOutput, live_sinks, recor
 from streamfuse.services.process import load_run, run
 from streamfuse.services.status import Status
 from streamfuse.sinks import Sink
-from streamfuse.types import NS, Answer, Event, Label, SessionStart
+from streamfuse.types import NS, Answer, Event, Label, SessionStart, Still
+from streamfuse.view.pictures import Pictures
 from streamfuse.wire.broadcast import Publisher, Subscriber
 from streamfuse.wire.headers import End, Shutdown
 from streamfuse.wire.keys import Keys
@@ -47,8 +48,12 @@ class PublishService:
         status: Status,
         *,
         clock: Clock = SYSTEM,
+        stills: Subscriber | None = None,
     ) -> None:
         self._config, self._spec, self._clock = config, spec, clock
+        self._stills = stills
+        self.pictures = Pictures()
+        """Of live sources, where the run makes any."""
         self._answers, self._world, self._status = answers, world, status
         self._live = config.mode == "live"
         self._outputs: dict[str, SourceOutput] = {}
@@ -78,11 +83,13 @@ class PublishService:
         return {"streams": len(self._outputs)}
 
     def ports(self) -> Sequence[Socket | int]:
-        return [self._answers.socket, self._answers.monitor, *self._status.ports()]
+        stills = [] if self._stills is None else [self._stills.socket]
+        return [self._answers.socket, self._answers.monitor, *self._status.ports(), *stills]
 
     def turn(self, now_ns: int) -> int:
         self._answers.handle_monitor()
         self._status.turn()
+        self._take_stills()
         if not self._live and not self._left and self._deadline_ns is None:
             self.stop(now_ns)
         for _ in range(TURN_MESSAGES):
@@ -99,6 +106,11 @@ class PublishService:
         """End every source that has not ended: what is open is flushed, and its files are not complete."""
         for name in list(self._outputs):
             self._end(name, End(source=name, complete=False, reason="stopped"))
+
+    def _take_stills(self) -> None:
+        while self._stills is not None and (message := self._stills.receive()) is not None:
+            if isinstance(message.body, Still) and message.source in self._config.sources:
+                self.pictures.push(message.body)
 
     def _take_in(self, delivery: Delivery) -> None:
         name, body = delivery.message.source, delivery.message.body
@@ -205,7 +217,10 @@ def main(arguments: argparse.Namespace) -> None:
         seen = Subscriber(wire, topics=["progress"], bind=config.endpoint("status"))
         spec = inspect_model(config.model.path, sha256=config.model.sha256).spec
         status = Status(config, seen)
-        service = PublishService(config, spec, answers, world, status)
+        stills = None
+        if config.mode == "live" and config.wants_pictures:
+            stills = Subscriber(wire, topics=["picture"], bind=config.endpoint("pictures"))
+        service = PublishService(config, spec, answers, world, status, stills=stills)
         try:
             serve(service, wire, reporter, stop, SYSTEM)
         finally:

@@ -63,12 +63,15 @@ class VideoFrame:
 
     pts_ns, dur_ns  unwrapped media time
     arrival_ns      monotonic time at which its packet came from the demuxer
+    still           still(width, quality) -> (JPEG, width, height): the frame for people to look at;
+                    any thread may call it
     """
 
     pts_ns: int
     dur_ns: int
     render: Callable[[], Picture]
     arrival_ns: int = 0
+    still: Callable[[int, int], tuple[bytes, int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,3 +260,21 @@ class Event:
     peak: float
     mean: float
     time: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One picture of a live source for people: the page and the snapshots of events.
+
+    pts_ns   time in the recording, as TickHead.start_ns: the tick that saw this frame is the one around it
+    wall_ns  wall clock at which the frame arrived
+    jpeg     width x height, the right way up, square pixels
+    """
+
+    source: str
+    session: int
+    pts_ns: int
+    wall_ns: int
+    width: int
+    height: int
+    jpeg: bytes = field(repr=False)

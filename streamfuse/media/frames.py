@@ -25,7 +25,7 @@ _MATRICES: dict[int, Matrix] = {
     9: "bt2020",
     10: "bt2020",
 }
-_SWS: dict[Matrix, Colorspace] = {
+SWS_COLOURS: dict[Matrix, Colorspace] = {
     "bt601": Colorspace.ITU601,
     "bt709": Colorspace.ITU709,
     "bt2020": Colorspace.BT2020,
@@ -58,7 +58,7 @@ class Renderer:
 
     def _shrink(self, frame: Any, factor: int, matrix: Matrix, full_range: bool) -> Any:
         # Same matrix and range on both sides: swscale then only scales and changes the format.
-        colours = int(_SWS[matrix])
+        colours = int(SWS_COLOURS[matrix])
         levels = ColorRange.JPEG if full_range else ColorRange.MPEG
         return self._reformatter.reformat(
             frame,
@@ -67,7 +67,7 @@ class Renderer:
             format="yuv420p",
             src_colorspace=colours,
             dst_colorspace=colours,
-            src_color_range=int(ColorRange.JPEG if _is_rgb(frame) else levels),
+            src_color_range=int(ColorRange.JPEG if is_rgb(frame) else levels),
             dst_color_range=int(levels),
             interpolation=Interpolation.AREA,
             threads=1,
@@ -81,7 +81,7 @@ def colour_of(frame: Any) -> tuple[Matrix, bool]:
     """
     name = frame.format.name
     by_size: Matrix = "bt709" if frame.height >= _HD_HEIGHT else "bt601"
-    if _is_rgb(frame):
+    if is_rgb(frame):
         return by_size, False
     matrix = _MATRICES.get(int(frame.colorspace), by_size)
     levels = int(frame.color_range)
@@ -91,7 +91,7 @@ def colour_of(frame: Any) -> tuple[Matrix, bool]:
     return matrix, levels == ColorRange.JPEG
 
 
-def _is_rgb(frame: Any) -> bool:
+def is_rgb(frame: Any) -> bool:
     return bool(frame.format.is_rgb) or frame.format.has_palette
 
 

@@ -9,6 +9,7 @@ from streamfuse.media.frames import Renderer
 from streamfuse.media.opening import Input
 from streamfuse.media.probe import frame_rate
 from streamfuse.media.resample import Resampler
+from streamfuse.media.still import still_of
 from streamfuse.media.timeline import Decoded, ticks_to_ns
 from streamfuse.types import F32, MS, NS, AudioChunk, MediaItem, VideoFrame
 
@@ -94,10 +95,12 @@ class VideoBuilder:
 
     def __init__(self, picture_side: int, pixel_aspect: tuple[int, int]) -> None:
         self._renderer = Renderer(picture_side, pixel_aspect)
+        self._aspect = pixel_aspect
 
     def push(self, item: Decoded, pts_ns: int) -> list[MediaItem]:
         render = partial(self._renderer.render, item.frame)
-        return [VideoFrame(pts_ns, item.dur_ns, render, item.arrival_ns)]
+        still = partial(still_of, item.frame, self._aspect)
+        return [VideoFrame(pts_ns, item.dur_ns, render, item.arrival_ns, still)]
 
     def flush(self) -> list[MediaItem]:
         return []

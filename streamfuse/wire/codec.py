@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streamfuse.errors import WireError
-from streamfuse.types import Answer, Event, Label, SessionStart, Tick
+from streamfuse.types import Answer, Event, Label, SessionStart, Still, Tick
 from streamfuse.wire.arrays import Buffer
 from streamfuse.wire.headers import (
     MAX_HEADER,
@@ -30,6 +30,7 @@ from streamfuse.wire.headers import (
     Progress,
     Shutdown,
     StartHeader,
+    StillHeader,
     TickHeader,
 )
 from streamfuse.wire.records import (
@@ -39,13 +40,15 @@ from streamfuse.wire.records import (
     event_parts,
     label_of,
     label_parts,
+    still_of,
+    still_parts,
     tick_of,
     tick_parts,
 )
 
 PARTS = 3
 Control = End | Shutdown | Progress | Hello | Credit
-Body = Tick | Answer | Label | Event | SessionStart | Control
+Body = Tick | Answer | Label | Event | Still | SessionStart | Control
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Header] = msgspec.msgpack.Decoder(Header)
@@ -115,6 +118,8 @@ def _split(message: Message) -> tuple[Base, bytes]:
             return label_parts(seq, body)
         case Event():
             return event_parts(seq, body)
+        case Still():
+            return still_parts(seq, body)
         case SessionStart():
             return _start_header(source, seq, body), b""
     return msgspec.structs.replace(body, v=VERSION, source=source, seq=seq), b""
@@ -130,6 +135,8 @@ def _join(header: Header, payload: Buffer) -> Body:
             return label_of(header, payload)
         case EventHeader():
             return event_of(header, payload)
+        case StillHeader():
+            return still_of(header, payload)
     if len(payload):
         raise WireError("a control message has no payload", got=f"{len(payload)} bytes")
     if isinstance(header, StartHeader):

@@ -94,11 +94,17 @@ class AnswerHeader(TickPart, tag="answer", frozen=True, kw_only=True):
 
 
 class LabelHeader(Base, tag="label", frozen=True, kw_only=True):
-    """The payload is a label's JSON line (schema streamfuse.label/1) without the newline."""
+    """The payload is a label's JSON line (schema streamfuse.label/1) without the newline.
+
+    The stamps of its whole way stand here, not in the line: monotonic ns of the publishing host.
+    """
 
     session: Count
     pts_ns: Int
     dur_ns: Count
+    video_arrival_ns: Int = 0
+    audio_arrival_ns: Int = 0
+    stamps: Annotated[tuple[StampRow, ...], Meta(max_length=16)] = ()
 
 
 class EventHeader(Base, tag="event", frozen=True, kw_only=True):
@@ -106,6 +112,16 @@ class EventHeader(Base, tag="event", frozen=True, kw_only=True):
 
     session: Count
     pts_ns: Int
+
+
+class StillHeader(Base, tag="picture", frozen=True, kw_only=True):
+    """types.Still: the payload is the JPEG of `width` x `height`."""
+
+    session: Count
+    pts_ns: Int
+    wall_ns: Int
+    width: Side
+    height: Side
 
 
 class StartHeader(Base, tag="start", frozen=True, kw_only=True):
@@ -190,6 +206,7 @@ Header = (
     | AnswerHeader
     | LabelHeader
     | EventHeader
+    | StillHeader
     | StartHeader
     | End
     | Shutdown

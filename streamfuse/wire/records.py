@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from streamfuse.errors import StreamfuseError, WireError
 from streamfuse.labels.lines import event_from_line, event_line, label_from_line, label_line
-from streamfuse.types import Answer, Event, Label, Picture, Stamp, Tick, TickHead, Trace
+from streamfuse.types import Answer, Event, Label, Picture, Stamp, Still, Tick, TickHead, Trace
 from streamfuse.wire.arrays import Buffer, check_planes, floats, pack, unpack
 from streamfuse.wire.headers import (
     VERSION,
@@ -15,6 +16,8 @@ from streamfuse.wire.headers import (
     EventHeader,
     LabelHeader,
     PictureHeader,
+    StampRow,
+    StillHeader,
     TickHeader,
     TickPart,
 )
@@ -72,9 +75,17 @@ def answer_of(header: AnswerHeader, payload: Buffer) -> Answer:
 
 
 def label_parts(seq: int, label: Label) -> tuple[LabelHeader, bytes]:
-    head = label.head
+    head, trace = label.head, label.head.trace
     header = LabelHeader(
-        v=VERSION, source=head.source, seq=seq, session=head.session, pts_ns=head.start_ns, dur_ns=head.hop_ns
+        v=VERSION,
+        source=head.source,
+        seq=seq,
+        session=head.session,
+        pts_ns=head.start_ns,
+        dur_ns=head.hop_ns,
+        video_arrival_ns=trace.video_arrival_ns,
+        audio_arrival_ns=trace.audio_arrival_ns,
+        stamps=_rows(trace),
     )
     return header, label_line(label).encode()
 
@@ -83,7 +94,7 @@ def label_of(header: LabelHeader, payload: Buffer) -> Label:
     label = _from_line(label_from_line, payload)
     if (label.head.source, label.head.session) != (header.source, header.session):
         raise WireError("a label's line says what its header says", got=repr(label.head.source))
-    return label
+    return replace(label, head=replace(label.head, trace=_trace(header)))
 
 
 def event_parts(seq: int, event: Event) -> tuple[EventHeader, bytes]:
@@ -97,6 +108,30 @@ def event_of(header: EventHeader, payload: Buffer) -> Event:
     if (event.source, event.session) != (header.source, header.session):
         raise WireError("an event's line says what its header says", got=repr(event.source))
     return event
+
+
+def still_parts(seq: int, still: Still) -> tuple[StillHeader, bytes]:
+    header = StillHeader(
+        v=VERSION,
+        source=still.source,
+        seq=seq,
+        session=still.session,
+        pts_ns=still.pts_ns,
+        wall_ns=still.wall_ns,
+        width=still.width,
+        height=still.height,
+    )
+    return header, still.jpeg
+
+
+def still_of(header: StillHeader, payload: Buffer) -> Still:
+    jpeg = bytes(payload)
+    # Browsers and files take it as it is, so at least nothing else goes by its name.
+    if not (jpeg.startswith(b"\xff\xd8\xff") and jpeg.endswith(b"\xff\xd9")):
+        raise WireError("a picture is a whole JPEG", got=f"{len(jpeg)} bytes", where=header.source)
+    return Still(
+        header.source, header.session, header.pts_ns, header.wall_ns, header.width, header.height, jpeg
+    )
 
 
 def _from_line(read: Callable[[str], Record], payload: Buffer) -> Record:
@@ -123,12 +158,11 @@ def _head_fields(seq: int, head: TickHead) -> dict[str, Any]:
         "skew_ns": head.skew_ns,
         "video_arrival_ns": trace.video_arrival_ns,
         "audio_arrival_ns": trace.audio_arrival_ns,
-        "stamps": tuple((s.stage, s.enqueue_ns, s.start_ns, s.end_ns) for s in trace.stamps),
+        "stamps": _rows(trace),
     }
 
 
 def _head(header: TickPart) -> TickHead:
-    stamps = tuple(Stamp(*row) for row in header.stamps)
     return TickHead(
         source=header.source,
         session=header.session,
@@ -140,5 +174,14 @@ def _head(header: TickPart) -> TickHead:
         partial=header.partial,
         dropped=header.dropped,
         skew_ns=header.skew_ns,
-        trace=Trace(header.video_arrival_ns, header.audio_arrival_ns, stamps),
+        trace=_trace(header),
     )
+
+
+def _rows(trace: Trace) -> tuple[StampRow, ...]:
+    return tuple((s.stage, s.enqueue_ns, s.start_ns, s.end_ns) for s in trace.stamps)
+
+
+def _trace(header: TickPart | LabelHeader) -> Trace:
+    stamps = tuple(Stamp(*row) for row in header.stamps)
+    return Trace(header.video_arrival_ns, header.audio_arrival_ns, stamps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from streamfuse.types import Answer, Event, Label, Mode, SessionStart, Tick
+from streamfuse.types import Answer, Event, Label, Mode, SessionStart, Still, Tick
 from streamfuse.wire.headers import End, Progress, Shutdown
 
 Policy = Literal["drop", "block"]
@@ -44,6 +44,8 @@ TOPICS: dict[str, Topic] = {
         # PUB: what a slow subscriber does not read is dropped for that subscriber, who sees it in seq.
         Topic("label", Label, queue=1000, window=1, live="drop", recorded="drop"),
         Topic("event", Event, queue=1000, window=1, live="drop", recorded="drop"),
+        # A picture that waits is an old one: a second of them at two a second.
+        Topic("picture", Still, queue=2, window=1, live="drop", recorded="drop"),
         Topic("progress", Progress, queue=32, window=1, live="drop", recorded="drop"),
     )
 }

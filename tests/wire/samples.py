@@ -14,6 +14,7 @@ from streamfuse.types import (
     Presence,
     SessionStart,
     Stamp,
+    Still,
     Tick,
     TickHead,
     Trace,
@@ -100,6 +101,9 @@ starts = st.builds(
     st.frozensets(st.sampled_from(["video", "audio"])),
     st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=80),
 )
+jpegs = st.binary(max_size=60).map(lambda inside: b"\xff\xd8\xff" + inside + b"\xff\xd9")
+sides = st.integers(1, 16_384)
+stills = st.builds(Still, names, counts, times, times, sides, sides, jpegs)
 counters = st.dictionaries(names, counts, max_size=5)
 controls = st.one_of(
     st.builds(End, source=names, seq=counts, complete=st.booleans(), duration_ns=counts, counters=counters),

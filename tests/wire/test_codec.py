@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfuse.errors import WireError
-from streamfuse.types import Answer, Picture, SessionStart, Tick
+from streamfuse.types import Answer, Picture, SessionStart, Still, Tick
 from streamfuse.wire.codec import Body, Message, decode, encode, printable
 from streamfuse.wire.headers import MAX_HEADER, MAX_PAYLOAD, End, Shutdown
-from tests.wire.samples import a_tick, an_answer, answers, controls, counts, names, starts, ticks
+from tests.wire.samples import a_tick, an_answer, answers, controls, counts, names, starts, stills, ticks
 
 # The whole figure in the gate; a tenth of it at the desk.
 EXAMPLES = int(os.environ.get("STREAMFUSE_EXAMPLES", "1000"))
@@ -54,7 +54,7 @@ def source_of(body: Body, other: str) -> str:
     return other if isinstance(body, SessionStart) else str(getattr(body, "source", other))
 
 
-bodies = st.one_of(ticks(), answers(), starts, controls)
+bodies = st.one_of(ticks(), answers(), starts, stills, controls)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -64,6 +64,13 @@ def test_codec_gives_back_every_record(body: Body, name: str, seq: int) -> None:
     back = decode(encode(message))
     assert (back.source, back.seq) == (message.source, message.seq)
     assert same(back.body, body)
+
+
+@pytest.mark.parametrize("jpeg", [b"", b"<svg/>", b"\xff\xd8\xff cut off", b"GIF89a\xff\xd9"])
+def test_picture_that_is_no_jpeg_is_refused(jpeg: bytes) -> None:
+    parts = encode(Message("door", 0, Still("door", 1, 0, 0, 64, 48, jpeg)))
+    with pytest.raises(WireError, match="a picture is a whole JPEG, got .* bytes"):
+        decode(parts)
 
 
 def test_decoded_arrays_are_read_only_views_of_the_message() -> None:
