@@ -69,7 +69,7 @@ def test_codec_gives_back_every_record(body: Body, name: str, seq: int) -> None:
 @pytest.mark.parametrize("jpeg", [b"", b"<svg/>", b"\xff\xd8\xff cut off", b"GIF89a\xff\xd9"])
 def test_picture_that_is_no_jpeg_is_refused(jpeg: bytes) -> None:
     parts = encode(Message("door", 0, Still("door", 1, 0, 0, 64, 48, jpeg)))
-    with pytest.raises(WireError, match="a picture is a whole JPEG, got .* bytes"):
+    with pytest.raises(WireError, match=r"a picture is a whole JPEG, got \d+ bytes"):
         decode(parts)
 
 
