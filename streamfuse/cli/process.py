@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,13 +14,12 @@ from streamfuse.cli.fleet import Fleet
 from streamfuse.cli.inputs import find_jobs
 from streamfuse.cli.options import MediaTime, config_options, read_config
 from streamfuse.cli.progress import RunProgress
-from streamfuse.cli.recording import ModelFacts, Report, Run, Span, process_recording, write_summary
+from streamfuse.cli.recording import ModelFacts, Report, Span, write_summary
 from streamfuse.cli.stop import Stopped, stoppable
 from streamfuse.config import AppConfig, ModelConfig
 from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.kernels.backend import choose_device
 from streamfuse.model.inspect import inspect_model
-from streamfuse.model.runtime import Model, load_model
 from streamfuse.sinks.durable import prepare_folder
 
 
@@ -98,10 +99,12 @@ def process_all(
     try:
         with stoppable(), RunProgress(of=len(reports)) as progress:
             if workers is None:
-                run = Run(_load(config.model), config, output, span)
+                from streamfuse.cli import inline  # torch: 1 s that the parent of processes need not wait
+
+                run = inline.load(config, output, span)
                 facts = ModelFacts(run.model.spec, run.model.sha256, str(run.model.device))
                 for report in reports:
-                    _process_one(run, report, progress)
+                    _attempt(partial(inline.process_recording, run), report, progress)
             else:
                 facts = _inspect(config.model)
                 Fleet(reports, output, config, progress, span=span, workers=workers).run()
@@ -120,20 +123,16 @@ def process_all(
     return 1 if any(report.error for report in reports) else 0
 
 
-def _load(config: ModelConfig) -> Model:
-    return load_model(config.path, device=config.device, sha256=config.sha256, threads=config.threads)
-
-
 def _inspect(config: ModelConfig) -> ModelFacts:
     """The same facts without running the model's program: the analyze process does that."""
     file = inspect_model(config.path, sha256=config.sha256)
     return ModelFacts(file.spec, file.sha256, str(choose_device(config.device)))
 
 
-def _process_one(run: Run, report: Report, progress: RunProgress) -> None:
+def _attempt(do: Callable[[Report, RunProgress], None], report: Report, progress: RunProgress) -> None:
     """One job; whatever is wrong with it is told in one line, and the next one's turn comes."""
     try:
-        process_recording(run, report.job, report, progress)
+        do(report, progress)
         progress.say(report.line())
     except Exception as error:  # noqa: BLE001, a slip of ours in one file must not cost the night's others
         if debugging():

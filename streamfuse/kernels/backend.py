@@ -1,19 +1,19 @@
-"""Which device the kernels run on, and how their CPU twins are compiled."""
+"""Which device the kernels run on. Asking costs no import of numba where there is no CUDA driver."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import os
 import re
-from collections.abc import Callable
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Literal, TypeVar
-
-import numba
+from typing import Literal
 
 from streamfuse.errors import BackendError
 
-F = TypeVar("F", bound=Callable[..., Any])
 _DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
 _INSTALL = "pip install 'streamfuse[cuda]'"
 
@@ -32,22 +32,6 @@ class Device:
 CPU = Device("cpu")
 
 
-def cpu_jit(**options: Any) -> Callable[[F], F]:
-    """numba.njit without the GIL, compiled once and kept on disk.
-
-    The code is kept beside the source file, else in the user's cache; where neither can be written
-    (a read-only container), it is compiled anew in each process instead of failing at import.
-    """
-
-    def decorate(function: F) -> F:
-        try:
-            return numba.njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:  # numba: "cannot cache function: no locator available"
-            return numba.njit(nogil=True, **options)(function)
-
-    return decorate
-
-
 @cache
 def cuda_missing() -> str | None:
     """Return what keeps CUDA kernels from running here and what to do about it; None if nothing.
@@ -56,6 +40,8 @@ def cuda_missing() -> str | None:
     """
     if importlib.util.find_spec("numba_cuda") is None:
         return f"the numba-cuda package is not installed; {_INSTALL}"
+    if not _driver_library():
+        return "no usable CUDA driver or GPU: libcuda.so.1 does not load; see `nvidia-smi`"
     try:
         from numba import cuda
 
@@ -65,6 +51,20 @@ def cuda_missing() -> str | None:
     if available:
         return None
     return f"no usable CUDA driver or GPU: {_one_line(cuda.cuda_error())}; see `nvidia-smi`"
+
+
+def _driver_library() -> bool:
+    """Whether the driver's library is worth asking: without one, 0.3 s of importing numba.cuda are saved.
+
+    Loading it starts nothing. Elsewhere than on Linux, and under numba's simulator, numba itself is asked.
+    """
+    if sys.platform != "linux" or os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+        return True
+    for name in ("libcuda.so", "libcuda.so.1", "/usr/lib/libcuda.so.1", "/usr/lib64/libcuda.so.1"):
+        with suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return False
 
 
 def choose_device(text: str) -> Device:

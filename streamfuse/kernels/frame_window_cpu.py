@@ -13,7 +13,7 @@ from numba import carray, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from streamfuse.kernels.backend import cpu_jit
+from streamfuse.kernels.jit import cpu_jit
 from streamfuse.kernels.lanes import load, load_bytes, store, transpose
 
 WIDE = 16

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streamfuse.kernels.backend import cpu_jit
+from streamfuse.kernels.jit import cpu_jit
 from streamfuse.types import F32, Chroma, Matrix
 
 F64 = npt.NDArray[np.float64]

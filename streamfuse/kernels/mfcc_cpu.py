@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamfuse.kernels.backend import cpu_jit
+from streamfuse.kernels.jit import cpu_jit
 from streamfuse.kernels.lanes import load, store, store_float32
 
 WIDE, NARROW = 16, 8

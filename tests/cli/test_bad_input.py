@@ -247,16 +247,16 @@ def test_debug_shows_the_traceback_before_the_line(process: Run, tmp_path: Path)
 def test_slip_of_ours_in_one_file_does_not_cost_the_others(
     process: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from streamfuse.cli import recording
+    from streamfuse.cli import inline
 
-    real = recording.process_source
+    real = inline.process_source
 
     def slip(source, *args, **settings):
         if source.path.stem == "other":
             raise ZeroDivisionError("a slip")
         return real(source, *args, **settings)
 
-    monkeypatch.setattr(recording, "process_source", slip)
+    monkeypatch.setattr(inline, "process_source", slip)
     other = tmp_path / "other.mp4"
     other.write_bytes(clip.read_bytes())
     ran = process(other, clip)
