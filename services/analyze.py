@@ -21,7 +21,7 @@ from streamfuse.model.runtime import Model, load_model
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
 from streamfuse.services.process import load_run, run
 from streamfuse.trace import stamped
-from streamfuse.types import MS, NS, Picture, SessionStart, Tick, TickHead
+from streamfuse.types import MS, NS, Answer, Picture, SessionStart, Tick, TickHead
 from streamfuse.wire.endpoints import EndpointLock
 from streamfuse.wire.headers import End, Shutdown
 from streamfuse.wire.keys import Keys
@@ -55,6 +55,8 @@ class AnalyzeService:
         self._streams: dict[str, TickAnalyzer] = {}
         self._analysed = self._refused = self._bad_answers = 0
         self._deadline_ns: int | None = None
+        self._busy_since_ns: int | None = None
+        """Since when there was no wait for work; None: we are waiting."""
         self._said_goodbye = False
         self._ends: list[Delivery] = []
         """Ends of recordings whose last answers are not written yet: until then their reader waits."""
@@ -84,6 +86,7 @@ class AnalyzeService:
             self._lose_the_publisher()
         self._see_off()
         self._ticks.handle_monitor()
+        self._busy_since_ns = self._busy_since_ns or now_ns
         busy = True
         for _ in range(TURN_MESSAGES):
             if self._answers.box.full:
@@ -98,7 +101,10 @@ class AnalyzeService:
             self._answers.offer(self._name, Shutdown(source=self._name))
             self._said_goodbye = True
         due_ns = self._answers.poll() or now_ns
-        return now_ns if busy and not self._answers.box.full else min(now_ns + ANSWER_NS, due_ns)
+        if busy and not self._answers.box.full:
+            return now_ns
+        self._busy_since_ns = None
+        return min(now_ns + ANSWER_NS, due_ns)
 
     def stop(self, now_ns: int) -> None:
         """See the sources off that are there: their ends come, or the time is up."""
@@ -153,10 +159,18 @@ class AnalyzeService:
             log.warning("tick refused (%d so far): %s", self._refused, error)
             return
         for answer in answers:
-            done_ns = self._clock.monotonic_ns()
-            head = stamped(answer.head, "analyze", received_ns, received_ns, done_ns)
-            self._answers.offer(source, replace(answer, head=head))
+            self._answers.offer(source, self._stamped(answer, received_ns))
             self._analysed += 1
+
+    def _stamped(self, answer: Answer, received_ns: int) -> Answer:
+        """With our stamp. What was sent while we were busy with others waited for us, wherever it lay."""
+        if not self._config.trace:
+            return answer
+        stamps = answer.head.trace.stamps
+        waited_from_ns = max(self._busy_since_ns or received_ns, stamps[-1].end_ns if stamps else 0)
+        done_ns = self._clock.monotonic_ns()
+        enqueue_ns = min(waited_from_ns, received_ns)
+        return replace(answer, head=stamped(answer.head, "analyze", enqueue_ns, received_ns, done_ns))
 
     def _stream(self, source: str) -> TickAnalyzer:
         chosen = self._config.sources.get(source)

@@ -63,11 +63,12 @@ class DecodeService:
         end_ns: int | None = None,
         silence_ns: int = DECODE_NS,
         drain_ns: int = 5 * NS,
+        trace: bool = True,
         gets_on: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
         stills: StillMaker | None = None,
     ) -> None:
-        self._stills = stills
+        self._stills, self._trace = stills, trace
         self._gets_on = gets_on
         self._name, self._reader, self._assembler, self._link = name, reader, assembler, link
         self._hop_ns, self._sessions, self._end_ns = hop_ns, sessions, end_ns
@@ -170,9 +171,11 @@ class DecodeService:
             if self._end_ns is not None and tick.head.start_ns >= self._end_ns:
                 continue  # the last frame before the end may be shown for longer than that
             placed = tick if self._sessions is None else self._sessions.place(tick)
-            arrived_ns = last_arrival_ns(placed.head.trace) or began_ns
-            head = stamped(placed.head, "decode", arrived_ns, began_ns, self._clock.monotonic_ns())
-            self._made.append(replace(placed, head=head))
+            if self._trace:
+                arrived_ns = last_arrival_ns(placed.head.trace) or began_ns
+                head = stamped(placed.head, "decode", arrived_ns, began_ns, self._clock.monotonic_ns())
+                placed = replace(placed, head=head)
+            self._made.append(placed)
 
     def _send(self) -> None:
         while self._made and not (self._link.box.full and isinstance(self._made[0], Tick)):
@@ -242,6 +245,7 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         mode=config.mode,
         hop_ns=spec.video.hop_ns,
         context_samples=spec.audio.context_samples,
+        stamps=config.trace,
     )
     link = Outlet(
         wire,
@@ -267,6 +271,7 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         end_ns=None if chosen.span_ns is None else chosen.span_ns[1],
         silence_ns=DECODE_NS + round(own_s * NS),
         drain_ns=round(config.wire.drain_s * NS),
+        trace=config.trace,
         gets_on=CpuAllowance().renew,
         clock=clock,
         stills=stills,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -124,7 +125,7 @@ class Reporter:
             allowance_ms=allowance_ms,
             state=state,
             counters=counters or {},
-            gauges={"rss_bytes": rss_bytes(), **(gauges or {})},
+            gauges={"rss_bytes": rss_bytes(), "cpu_ns": cpu_ns(), **(gauges or {})},
             error=error,
         )
         self._publisher.publish(self._name, body)
@@ -162,6 +163,12 @@ def serve(service: Service, wire: Wire, reporter: Reporter, stop: Stop, clock: C
                 stop.wake.clear()
     if service.state not in ("failed", "refused"):
         reporter.report("done", service.counters, service.gauges)
+
+
+def cpu_ns() -> int:
+    """Processor time that this process has used, in all its threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return round((used.ru_utime + used.ru_stime) * NS)
 
 
 def rss_bytes() -> int:

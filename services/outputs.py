@@ -41,6 +41,7 @@ class SourceOutput:
         self._labeller = Labeller(spec.heads, config.labels, max_gap_ms=gap_ms)
         self._events = EventTracker(spec.heads, config.labels, max_gap_ms=gap_ms)
         self._live = config.mode == "live"
+        self._trace = config.trace
         self._sinks, self._clock = sinks, clock
         self._files = [] if self._live else cast(Sequence[FileSink], sinks)
         self.session = -1
@@ -77,8 +78,7 @@ class SourceOutput:
         return [sink.path for sink in self._files] if complete else []
 
     def _tell(self, label: Label, received_ns: int, began_ns: int) -> Iterator[Told]:
-        if self._live:
-            label = self._dated(label, received_ns, began_ns)
+        label = self._dated(label, received_ns, began_ns)
         for sink in self._sinks:
             sink.write_label(label)
         self.shares.push(label)
@@ -88,12 +88,16 @@ class SourceOutput:
             yield self._write_event(event, label.time)
 
     def _dated(self, label: Label, received_ns: int, began_ns: int) -> Label:
-        """A live label with the wall clock of its tick's end, and where its time went."""
+        """With our stamp; a live one with the wall clock of its tick's end, and where its time went."""
         now_ns = self._clock.monotonic_ns()
-        head = stamped(label.head, "publish", received_ns, began_ns, now_ns)
+        head = label.head
+        if self._trace:
+            head = stamped(head, "publish", received_ns, began_ns, now_ns)
+        if not self._live:
+            return replace(label, head=head)
         age_ns = now_ns - (last_arrival_ns(head.trace) or now_ns)
         time = utc_iso(self._clock.wall_ns() - age_ns)
-        return replace(label, head=head, time=time, latency=latency(head))
+        return replace(label, head=head, time=time, latency=latency(head) if self._trace else None)
 
     def _write_event(self, event: Event, time: str | None) -> Event:
         if self._live and event.time is None:

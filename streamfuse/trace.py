@@ -7,23 +7,35 @@ it exactly because each part ends where the next one begins:
     arrival | decode.transit | decode.queue_wait | decode.compute | sync.transit | ... | publish.transit |
 
 What a stage did before the arrival of that last sample was not waited for by it, and counts nothing.
+Each track's own decoding is stamped beside this way (VIDEO, AUDIO), so that the age of either modality has
+parts of its own, which add up to it alike.
 Time that comes from the configuration, not from a clock (hop, window, smoothing), is not in here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from streamfuse.types import Stamp, TickHead, Trace
+from streamfuse.types import Stamp, TickHead, Trace, Track
 
+DECODE = "decode"
 SYNC = "sync"
 """The stage at which one track waits for the other; its stamp is made by the tick assembler."""
+VIDEO, AUDIO = "decode_video", "decode_audio"
+"""The decoding of each track's last item; of the later of them there is a stamp DECODE too."""
+_BESIDE = (VIDEO, AUDIO)
 
 
 def stamped(head: TickHead, stage: str, enqueue_ns: int, start_ns: int, end_ns: int) -> TickHead:
     """The head with one more stage's stamp. A stage that stamps twice has its parts added."""
     stamp = Stamp(stage, enqueue_ns, start_ns, end_ns)
     return replace(head, trace=replace(head.trace, stamps=(*head.trace.stamps, stamp)))
+
+
+def critical_stamps(trace: Trace) -> tuple[Stamp, ...]:
+    """The stamps along the way of the last sample."""
+    return tuple(stamp for stamp in trace.stamps if stamp.stage not in _BESIDE)
 
 
 def last_arrival_ns(trace: Trace) -> int:
@@ -42,11 +54,38 @@ def latency_parts(trace: Trace, publish_ns: int) -> dict[str, int]:
     publishing lies before the arrival. Where no sample was used, the first stamp's enqueue stands for the
     arrival.
     """
+    stamps = critical_stamps(trace)
     at_ns = last_arrival_ns(trace)
     if at_ns == 0:
-        at_ns = trace.stamps[0].enqueue_ns if trace.stamps else publish_ns
-    parts: dict[str, int] = {}
+        at_ns = stamps[0].enqueue_ns if stamps else publish_ns
+    return _cut(at_ns, stamps, publish_ns)
+
+
+def track_parts(trace: Trace, track: Track, publish_ns: int) -> dict[str, int]:
+    """The parts of one modality's age: its own decoding, its wait for the other, then what both shared.
+
+    Their sum is publish_ns minus that track's arrival exactly; empty where the tick has none of it.
+    """
+    at_ns = trace.video_arrival_ns if track == "video" else trace.audio_arrival_ns
+    if at_ns == 0:
+        return {}
+    own, beside = (VIDEO, AUDIO) if track == "video" else (AUDIO, VIDEO)
+    stamps, before_sync = [], any(s.stage == SYNC for s in trace.stamps)
     for stamp in trace.stamps:
+        if stamp.stage == SYNC:
+            before_sync = False
+            # From its own decoding on it waited, whichever track came first.
+            stamps.append(Stamp(SYNC, at_ns, stamp.start_ns, stamp.end_ns))
+        elif stamp.stage == own:
+            stamps.append(Stamp(DECODE, stamp.enqueue_ns, stamp.start_ns, stamp.end_ns))
+        elif stamp.stage != beside and not before_sync:
+            stamps.append(stamp)
+    return _cut(at_ns, stamps, publish_ns)
+
+
+def _cut(at_ns: int, stamps: Iterable[Stamp], publish_ns: int) -> dict[str, int]:
+    parts: dict[str, int] = {}
+    for stamp in stamps:
         for part, until_ns in (
             ("transit", stamp.enqueue_ns),
             ("queue_wait", stamp.start_ns),

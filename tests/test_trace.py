@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from streamfuse.config import TickConfig
 from streamfuse.ticks.assemble import Assembler
-from streamfuse.trace import last_arrival_ns, latency, latency_parts, stamped, sync_wait_ns
+from streamfuse.trace import last_arrival_ns, latency, latency_parts, stamped, sync_wait_ns, track_parts
 from streamfuse.types import MS, Stamp, TickHead, Trace
 from tests.ticks.media import CONTEXT, HOP, HOP_NS, Camera, chunk, start
 
 TIMES = st.integers(1, 10**18)
-NAMES = st.sampled_from(["decode", "sync", "analyze", "publish"])
+NAMES = st.sampled_from(["decode_video", "decode_audio", "decode", "sync", "analyze", "publish"])
 ANY_STAMPS = st.lists(st.builds(Stamp, NAMES, TIMES, TIMES, TIMES), max_size=6).map(tuple)
 ARRIVALS = st.just(0) | TIMES
 
@@ -35,8 +35,23 @@ def test_parts_sum_exactly_to_the_edge_age_whatever_the_stamps_say(
     if 0 < arrival <= publish_ns:
         assert min(parts.values()) >= 0
     assert set(parts) == {"publish.transit"} | {
-        f"{s.stage}.{part}" for s in stamps for part in ("transit", "queue_wait", "compute")
+        f"{s.stage}.{part}"
+        for s in stamps
+        for part in ("transit", "queue_wait", "compute")
+        if s.stage not in ("decode_video", "decode_audio")
     }
+
+
+@given(ARRIVALS, ARRIVALS, ANY_STAMPS, TIMES, st.sampled_from(["video", "audio"]))
+def test_parts_of_a_track_sum_exactly_to_its_age_whatever_the_stamps_say(
+    video: int, audio: int, stamps: tuple, publish_ns: int, track: str
+) -> None:
+    trace, arrival = Trace(video, audio, stamps), {"video": video, "audio": audio}[track]
+    parts = track_parts(trace, track, publish_ns)
+    assert sum(parts.values()) == (publish_ns - arrival if arrival else 0)
+    if 0 < arrival <= publish_ns:
+        assert min(parts.values()) >= 0
+        assert latency(head_with(trace), publish_ns)[f"{track}_age"] == sum(parts.values())
 
 
 @st.composite
@@ -135,6 +150,8 @@ def test_assembler_stamps_the_decoding_of_the_last_item_and_the_wait_of_the_firs
         1000 * MS,
         1020 * MS,
         (
+            Stamp("decode_video", 1000 * MS, 1000 * MS, 1005 * MS),
+            Stamp("decode_audio", 1020 * MS, 1020 * MS, 1021 * MS),
             Stamp("decode", 1020 * MS, 1020 * MS, 1021 * MS),
             Stamp("sync", 1005 * MS, 1021 * MS, 1021 * MS),
         ),
@@ -142,6 +159,16 @@ def test_assembler_stamps_the_decoding_of_the_last_item_and_the_wait_of_the_firs
     assert sync_wait_ns(trace) == 16 * MS
     assert latency_parts(trace, 1030 * MS)["decode.compute"] == MS
     assert latency_parts(trace, 1030 * MS)["sync.queue_wait"] == 0
+    assert track_parts(trace, "video", 1030 * MS) == {
+        "decode.transit": 0,
+        "decode.queue_wait": 0,
+        "decode.compute": 5 * MS,
+        "sync.transit": 0,
+        "sync.queue_wait": 16 * MS,
+        "sync.compute": 0,
+        "publish.transit": 9 * MS,
+    }
+    assert track_parts(trace, "audio", 1030 * MS)["decode.compute"] == MS
 
 
 def test_partial_tick_has_its_wait_on_the_critical_path() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from streamfuse.config import TickConfig
 from streamfuse.errors import StageError
 from streamfuse.ticks.lag import Lags
+from streamfuse.ticks.stamps import first_stamps
 from streamfuse.ticks.tracks import AudioTrack, Came, PictureTake, Scope, SoundTake, VideoTrack, Watermark
 from streamfuse.ticks.windows import samples_of_hop, tick_count, tick_end, tick_of
 from streamfuse.types import (
@@ -19,7 +20,6 @@ from streamfuse.types import (
     MediaItem,
     Mode,
     SessionStart,
-    Stamp,
     Tick,
     TickHead,
     Trace,
@@ -95,6 +95,7 @@ class Assembler:
     source, hop_ns   go into each TickHead
     context_samples  how far a tick's samples reach back before its hop
     resume           (session, index) of the first tick to make; what comes before it only prepares it
+    stamps           live: say in each tick's trace where its time went
     """
 
     def __init__(
@@ -106,12 +107,14 @@ class Assembler:
         hop_ns: int,
         context_samples: int,
         resume: tuple[int, int] = (0, 0),
+        stamps: bool = True,
     ) -> None:
         samples_of_hop(hop_ns)
         if context_samples < 0:
             raise StageError("context_samples must not be negative", got=context_samples, where=source)
         self._source, self._config = source, config
         self._live = mode == "live"
+        self._stamps = stamps and self._live
         self._hop_ns, self._context_samples = hop_ns, context_samples
         self._resume = resume
         self.reset()
@@ -271,15 +274,10 @@ class Assembler:
         return Tick(head, video.picture, audio.samples)
 
     def _trace(self, session: _Session, video: Came | None, audio: Came | None) -> Trace:
-        """Live: `decode` of the last item that the tick uses; `sync` since the first track was there."""
-        arrivals = (video.arrival_ns if video else 0, audio.arrival_ns if audio else 0)
-        used = [came for came in (video, audio) if came is not None]
-        if not (self._live and used):
-            return Trace(*arrivals)
-        last, now_ns = max(used), self._now_ns
-        passed_ns = session.passed[0] if session.passed else now_ns
-        decode = Stamp("decode", last.arrival_ns, last.arrival_ns, last.pushed_ns)
-        return Trace(*arrivals, (decode, Stamp("sync", passed_ns, now_ns, now_ns)))
+        if not self._stamps:
+            return Trace(video.arrival_ns if video else 0, audio.arrival_ns if audio else 0)
+        passed_ns = session.passed[0] if session.passed else self._now_ns
+        return first_stamps(video, audio, passed_ns, self._now_ns)
 
     def _take_video(self, session: _Session, index: int) -> PictureTake:
         if session.video is None:
