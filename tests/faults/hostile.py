@@ -16,6 +16,7 @@ The process that starts them is forked from, never touched: importing the librar
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import random
 import resource
@@ -99,18 +100,17 @@ def judge(name: str, read: Callable[[], object], *, cpu_s: int = CPU_S) -> Verdi
 
 
 def _be_the_child(read: Callable[[], object], out: int, cpu_s: int) -> int:
-    os.dup2(out, 1)
-    os.dup2(out, 2)
+    sys.stdout = sys.stderr = os.fdopen(out, "w", buffering=1)
+    faulthandler.disable()  # of the test runner; a crash is told by its exit code
     confine()
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     try:
         read()
     except SourceError as error:
-        print(error, flush=True)
+        print(error)
         return _REFUSED if "\n" not in str(error) else _ESCAPED
     except BaseException:  # noqa: BLE001  the parent is told of it, whatever it is
         traceback.print_exc()
-        sys.stderr.flush()
         return _ESCAPED
     return _DECODED
 
@@ -148,7 +148,7 @@ def main() -> int:
                     damaged = Path(folder, verdict.name)
                     (arguments.keep / verdict.name).write_bytes(damaged.read_bytes())
     print(f"{arguments.count} files, seed {arguments.seed}: {dict(kinds)}; {bad} escapes")
-    print(f"worst: {cpu_s:.1f} s of processor time, {peak_bytes / 1e6:.0f} MB resident")
+    print(f"worst: {cpu_s:.2f} s of processor time, {peak_bytes / 1e6:.0f} MB resident")
     return 1 if bad else 0
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from tests.clips import Clip
 
 CONTAINERS = {
-    "mp4": ("libx264", "aac", 48_000),
-    "mkv": ("libx264", "aac", 48_000),
-    "ts": ("libx264", "mp2", 48_000),
-    "mpg": ("mpeg2video", "mp2", 48_000),
-    "avi": ("mpeg4", "mp3", 48_000),
-    "webm": ("libvpx", "libopus", 48_000),
+    "mp4": ("libx264", "aac", "fltp"),
+    "mkv": ("libx264", "aac", "fltp"),
+    "ts": ("libx264", "mp2", "s16"),
+    "mpg": ("mpeg2video", "mp2", "s16"),
+    "avi": ("mpeg4", "libmp3lame", "s16p"),
+    "webm": ("libvpx", "libopus", "s16"),
 }
-"""Suffix -> picture, sound, rate: the six kinds of container that hostile input is tried with."""
+"""Suffix -> picture, sound, its number format: the kinds of container that are tried."""
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 PACKET = 188
@@ -35,8 +35,8 @@ def originals(folder: Path, seconds: float = 0.5) -> list[Path]:
     """One small sound recording in each container."""
     base = Clip(seconds=seconds, width=160, height=120, fps=25)
     return [
-        replace(base, video=video, audio=audio, rate=rate).write(folder / f"original.{suffix}")
-        for suffix, (video, audio, rate) in CONTAINERS.items()
+        replace(base, video=video, audio=audio, sample_format=form).write(folder / f"original.{suffix}")
+        for suffix, (video, audio, form) in CONTAINERS.items()
     ]
 
 
