@@ -247,7 +247,8 @@ class Label:
 class Event:
     """A label of one head that began (`new`) or ended (`end`); schema streamfuse.event/1.
 
-    peak, mean  of the smoothed score from start to here; end_ns is None in a `new` event
+    peak, mean      of the smoothed score from start to here; end_ns is None in a `new` event
+    snapshot, clip  live, where they are kept: paths of its picture and of the seconds around its beginning
     """
 
     kind: Literal["new", "end"]
@@ -260,6 +261,8 @@ class Event:
     peak: float
     mean: float
     time: str | None = None
+    snapshot: str | None = None
+    clip: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,10 @@ def event_line(event: Event) -> str:
     if event.end_ns is not None:
         record["end_s"] = event.end_ns / NS
     record |= {"peak": round(event.peak, DECIMALS), "mean": round(event.mean, DECIMALS)}
+    if event.snapshot is not None:
+        record["snapshot"] = event.snapshot
+    if event.clip is not None:
+        record["clip"] = event.clip
     return _line(record, event.source)
 
 
@@ -128,6 +132,8 @@ class _EventRecord(msgspec.Struct, forbid_unknown_fields=True):
     mean: float
     end_s: float | None = None
     time: str | None = None
+    snapshot: str | None = None
+    clip: str | None = None
 
 
 def label_from_line(line: str | bytes) -> Label:
@@ -177,6 +183,8 @@ def event_from_line(line: str | bytes) -> Event:
         peak=record.peak,
         mean=record.mean,
         time=record.time,
+        snapshot=record.snapshot,
+        clip=record.clip,
     )
 
 

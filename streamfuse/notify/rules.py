@@ -1,0 +1,177 @@
+"""Which events are told, and when: a stage from labels and events to notices, with no clock of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from streamfuse.config_notify import DAYS, EventFilter, NotifyConfig, NotifyRule, QuietHours
+from streamfuse.types import NS, Event, Label
+
+Place = tuple[str, str, str]
+"""Source, head, label: of these one event is open at a time."""
+
+MAX_REMEMBERED = 10_000
+"""Cooldowns that are remembered; each is of a source, head and label, so no run comes near."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An event to be told, and by which rule to which targets."""
+
+    event: Event
+    rule: str
+    targets: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Open:
+    """An event that has begun, as far as its notice goes."""
+
+    event: Event
+    told: bool = False
+    silenced: bool = False
+    """By the cooldown or the quiet hours in which it became due: it is not told later either."""
+
+
+class RuleStage:
+    """One rule. push() takes what is published, in order: a tick's label, then its events.
+
+    now_ns   monotonic, for the cooldown; wall_ns for the quiet hours; an event's length is media time
+    counts   `cooldown` and `quiet`: beginnings that were not told for that reason
+    """
+
+    def __init__(self, rule: NotifyRule, targets: Sequence[str]) -> None:
+        self._rule, self._targets = rule, rule.targets or tuple(targets)
+        self._quiet = [_Quiet(hours) for hours in rule.quiet]
+        self._open: dict[Place, _Open] = {}
+        self._told_ns: dict[Place, int] = {}
+        self._reached_ns: dict[str, int] = {}
+        """By source: the end of its last tick."""
+        self.counts: Counter[str] = Counter(cooldown=0, quiet=0)
+
+    def push(self, told: Label | Event, now_ns: int, wall_ns: int) -> list[Notice]:
+        if isinstance(told, Label):
+            return self._on_label(told, now_ns, wall_ns)
+        if not chosen(self._rule, told):
+            return []
+        place = (told.source, told.head, told.label)
+        if told.kind == "end":
+            return self._on_end(place, told, now_ns, wall_ns)
+        one = self._open[place] = _Open(told)
+        return self._begin_if_due(one, self._reached_ns.get(told.source, told.start_ns), now_ns, wall_ns)
+
+    def _on_label(self, label: Label, now_ns: int, wall_ns: int) -> list[Notice]:
+        source, notices = label.head.source, []
+        self._reached_ns[source] = label.head.end_ns
+        for (name, head, word), one in self._open.items():
+            if name != source or head not in label.heads:
+                continue
+            part = label.heads[head]
+            score = (part.scores or dict(part.top)).get(word, 0.0)
+            if score > one.event.peak:
+                one.event = replace(one.event, peak=score)
+            # Whether the event has this tick too is only known when its end does not follow.
+            notices += self._begin_if_due(one, label.head.start_ns, now_ns, wall_ns)
+        return notices
+
+    def _on_end(self, place: Place, end: Event, now_ns: int, wall_ns: int) -> list[Notice]:
+        one = self._open.pop(place, None)
+        if one is None:
+            return []
+        notices = self._begin_if_due(one, end.end_ns or end.start_ns, now_ns, wall_ns)
+        if one.told and self._rule.tell_end:
+            notices.append(Notice(end, self._rule.name, self._targets))
+        return notices
+
+    def _begin_if_due(self, one: _Open, end_ns: int, now_ns: int, wall_ns: int) -> list[Notice]:
+        """The notice of a beginning, where it is due and neither told nor silenced; `end_ns`: it lasts so far."""
+        if one.told or one.silenced or not self._is_due(one, end_ns):
+            return []
+        event = one.event
+        place = (event.source, event.head, event.label)
+        last_ns = self._told_ns.get(place)
+        if last_ns is not None and now_ns - last_ns < round(self._rule.cooldown_s * NS):
+            one.silenced = True
+            self.counts["cooldown"] += 1
+            return []
+        if any(quiet.holds(wall_ns) for quiet in self._quiet):
+            one.silenced = True
+            self.counts["quiet"] += 1
+            return []
+        one.told = True
+        self._told_ns[place] = now_ns
+        if len(self._told_ns) > MAX_REMEMBERED:
+            del self._told_ns[next(iter(self._told_ns))]
+        return [Notice(event, self._rule.name, self._targets)]
+
+    def _is_due(self, one: _Open, end_ns: int) -> bool:
+        long_enough = end_ns - one.event.start_ns >= round(self._rule.min_duration_s * NS)
+        return long_enough and one.event.peak >= self._rule.min_score
+
+
+class Rules:
+    """All rules: each that chooses an event tells it, and a target hears of it once."""
+
+    def __init__(self, config: NotifyConfig) -> None:
+        rules = config.rules or (NotifyRule(),)
+        self._stages = [RuleStage(rule, tuple(config.targets)) for rule in rules]
+        self._heard: set[tuple[str, Place]] = set()
+        """Targets that were told of an event that is open."""
+
+    def push(self, told: Label | Event, now_ns: int, wall_ns: int) -> list[Notice]:
+        """What is to be told now, oldest first."""
+        notices = [n for stage in self._stages for n in stage.push(told, now_ns, wall_ns)]
+        return [once for notice in notices if (once := self._once(notice)).targets]
+
+    @property
+    def counts(self) -> Counter[str]:
+        return sum((stage.counts for stage in self._stages), Counter())
+
+    def _once(self, notice: Notice) -> Notice:
+        event = notice.event
+        place = (event.source, event.head, event.label)
+        heard = {name for name in notice.targets if (name, place) in self._heard}
+        keys = {(name, place) for name in notice.targets}
+        if event.kind == "new":
+            self._heard |= keys
+            return replace(notice, targets=tuple(name for name in notice.targets if name not in heard))
+        self._heard -= keys
+        return replace(notice, targets=tuple(name for name in notice.targets if name in heard))
+
+
+class _Quiet:
+    """Quiet hours, asked about moments."""
+
+    def __init__(self, hours: QuietHours) -> None:
+        self._zone = ZoneInfo(hours.time_zone)
+        self._begin, self._end = _minutes(hours.begin), _minutes(hours.end)
+        self._days = {DAYS.index(day) for day in hours.days}
+
+    def holds(self, wall_ns: int) -> bool:
+        at = datetime.fromtimestamp(wall_ns // NS, self._zone)
+        minute = at.hour * 60 + at.minute
+        if self._begin < self._end:
+            return self._begin <= minute < self._end and at.weekday() in self._days
+        if minute >= self._begin:
+            return at.weekday() in self._days
+        # After midnight the hours are those that began the day before.
+        return minute < self._end and (at - timedelta(days=1)).weekday() in self._days
+
+
+def chosen(chosen_by: EventFilter, event: Event) -> bool:
+    """Whether the filter means this event."""
+    wanted = (
+        (chosen_by.sources, event.source),
+        (chosen_by.heads, event.head),
+        (chosen_by.labels, event.label),
+    )
+    return all(not names or name in names for names, name in wanted)
+
+
+def _minutes(text: str) -> int:
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
