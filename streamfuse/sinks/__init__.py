@@ -20,7 +20,9 @@ from streamfuse.config import AppConfig
 from streamfuse.media.source import FileSource, Source
 from streamfuse.model.spec import HeadSpec, ModelSpec
 from streamfuse.sinks.csv import LabelTable
+from streamfuse.sinks.durable import Patience
 from streamfuse.sinks.jsonl import EventLines, LabelLines
+from streamfuse.sinks.mark import Mark
 from streamfuse.sinks.page import PageFacts, TimelinePage
 from streamfuse.sinks.vtt import Subtitles
 from streamfuse.types import Event, Label
@@ -39,7 +41,7 @@ class FileSink(Sink, Protocol):
 
     path     the file when it is complete
     replays  it cannot be appended to: a resumed run opens it anew and first gives it all labels and events
-             from before the checkpoint. The others go on at the length that sync() told the checkpoint.
+             from before the checkpoint. The others go on from their mark.
     """
 
     @property
@@ -47,8 +49,16 @@ class FileSink(Sink, Protocol):
     @property
     def replays(self) -> bool: ...
 
+    def mark(self) -> Mark | None:
+        """What a checkpoint remembers of it; None: it replays."""
+        ...
+
+    def settle(self) -> None:
+        """Write what was held back: nothing more comes. close(complete=True) does it too."""
+        ...
+
     def sync(self) -> int:
-        """Put to disk what is written, and return its length in bytes."""
+        """Put to disk what is written, and return its length in bytes. Another thread may call it."""
         ...
 
 
@@ -56,7 +66,8 @@ class FileSink(Sink, Protocol):
 class Recording:
     """What the sinks know of a recording beside its labels.
 
-    span  part of it that is analysed, (from, to) in nanoseconds of file time
+    span      part of it that is analysed, (from, to) in nanoseconds of file time
+    patience  what its files do on a full disk
     """
 
     source: Source
@@ -64,6 +75,7 @@ class Recording:
     heads: tuple[HeadSpec, ...]
     config: AppConfig = field(default_factory=AppConfig)
     span: tuple[int, int | None] | None = None
+    patience: Patience | None = None
 
     @property
     def media(self) -> Path | None:
@@ -77,19 +89,28 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class SinkKind:
-    """suffix: the file is `<stem><suffix>`; open: its path, the recording, resume_at -> the sink."""
+    """suffix: the file is `<stem><suffix>`; open: its path, the recording, its mark -> the sink."""
 
     suffix: str
-    open: Callable[[Path, Recording, int | None], FileSink]
+    open: Callable[[Path, Recording, Mark | None], FileSink]
 
 
 # By the names of OutputConfig, which says which of them are written.
 FILE_SINKS: Mapping[str, SinkKind] = {
-    "labels": SinkKind(".labels.jsonl", lambda path, _, at: LabelLines(path, resume_at=at)),
-    "events": SinkKind(".events.jsonl", lambda path, _, at: EventLines(path, resume_at=at)),
-    "vtt": SinkKind(".vtt", lambda path, rec, _: Subtitles(path, rec.heads, rec.config.labels)),
-    "csv": SinkKind(".csv", lambda path, _, at: LabelTable(path, resume_at=at)),
-    "html": SinkKind(".html", lambda path, rec, _: TimelinePage(path, rec.page_facts)),
+    "labels": SinkKind(
+        ".labels.jsonl", lambda path, rec, mark: LabelLines(path, resume=mark, patience=rec.patience)
+    ),
+    "events": SinkKind(
+        ".events.jsonl", lambda path, rec, mark: EventLines(path, resume=mark, patience=rec.patience)
+    ),
+    "vtt": SinkKind(
+        ".vtt",
+        lambda path, rec, mark: Subtitles(
+            path, rec.heads, rec.config.labels, resume=mark, patience=rec.patience
+        ),
+    ),
+    "csv": SinkKind(".csv", lambda path, rec, mark: LabelTable(path, resume=mark, patience=rec.patience)),
+    "html": SinkKind(".html", lambda path, rec, _: TimelinePage(path, rec.page_facts, patience=rec.patience)),
     "overlay": SinkKind(".overlay.mp4", lambda path, rec, _: _overlay(path, rec)),
 }
 
@@ -109,24 +130,26 @@ def open_file_sinks(
     source: Source,
     model: ModelSpec,
     span: tuple[int, int | None] | None = None,
-    resume: Mapping[str, int] | None = None,
+    resume: Mapping[str, Mark] | None = None,
+    patience: Patience | None = None,
 ) -> list[FileSink]:
     """Open the files that config.outputs asks for: base.labels.jsonl, base.events.jsonl ...
 
-    base    folder and stem; a stem may have dots
-    resume  file name -> length, as told by sync() before the checkpoint; without it all begin anew
-    raises  OutputError; nothing is left open then
+    base      folder and stem; a stem may have dots
+    resume    file name -> mark of the checkpoint; without it all begin anew
+    patience  what is done on a full disk; None: OutputError
+    raises    OutputError; nothing is left open then
     """
     name = " · ".join(filter(None, (model.name, model.weights_sha256[:8])))
-    recording = Recording(source, name, tuple(model.heads), config, span)
+    recording = Recording(source, name, tuple(model.heads), config, span, patience)
     sinks: list[FileSink] = []
     with ExitStack() as undo:
         for name, kind in FILE_SINKS.items():
             if not getattr(config.outputs, name):
                 continue
             path = base.with_name(base.name + kind.suffix)
-            at = None if resume is None else resume.get(path.name)
-            sink = kind.open(path, recording, at)
+            mark = None if resume is None else resume.get(path.name)
+            sink = kind.open(path, recording, mark)
             undo.callback(sink.close, complete=False)
             sinks.append(sink)
         undo.pop_all()

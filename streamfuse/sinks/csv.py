@@ -9,7 +9,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, ClassVar
 
-from streamfuse.sinks.durable import PartFile
+from streamfuse.sinks.durable import PartFile, Patience
+from streamfuse.sinks.mark import Mark
 from streamfuse.types import NS
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class LabelTable:
 
     replays: ClassVar[bool] = False
 
-    def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path, *, resume: Mark | None = None, patience: Patience | None = None) -> None:
         self.path = path
-        self._file = PartFile(path, resume_at=resume_at)
+        self._file = PartFile(path, resume=None if resume is None else resume.seal, patience=patience)
         self._has_header = self._file.length > 0
 
     def write_label(self, label: Label) -> None:
@@ -44,6 +45,12 @@ class LabelTable:
 
     def write_event(self, event: Event) -> None:
         """A row is a tick; events are in the events file."""
+
+    def mark(self) -> Mark:
+        return Mark(self._file.seal())
+
+    def settle(self) -> None:
+        """Nothing is held back."""
 
     def sync(self) -> int:
         return self._file.sync()

@@ -6,18 +6,40 @@ write may be tried again. A finished file of the same name stays until its succe
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from streamfuse.clock import SYSTEM
 from streamfuse.errors import OutputError, StageError
+from streamfuse.sinks.seal import Seal, Sealer, changed_line, read_seal
+from streamfuse.types import MS, NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PART = ".part"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors that go away when somebody makes room."""
+LOCK_NS = 2 * NS
+"""How long the file of a run that was just killed is waited for, until its processes are gone."""
+RESTART = "--no-resume begins anew"
+
+
+class Patience(Protocol):
+    """What a recording's files do on a full disk: wait for room."""
+
+    def wait(self, path: Path, error: OSError) -> None:
+        """Come back when it is worth trying again, or raise."""
+        ...
+
+    def over(self, path: Path) -> None:
+        """There was room again."""
+        ...
 
 
 def part_path(path: Path) -> Path:
@@ -60,24 +82,24 @@ def finish(path: Path) -> None:
 class PartFile:
     """One output while it is written; lock, lines, sync, close.
 
-    resume_at  the length a checkpoint remembers: `.part` is cut to it, and what is cut is kept as
-               `<name>.torn-<n>`. None begins anew.
-    raises     OutputError: not writable, written by another run, shorter than its checkpoint
+    resume    what a checkpoint remembers of it: `.part` is cut to that length, and what is cut is kept as
+              `<name>.torn-<n>`. None begins anew.
+    patience  asked on a full disk, until the write is done; None: OutputError at once
+    raises    OutputError: not writable, written by another run, not what its checkpoint remembers
     """
 
-    def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path, *, resume: Seal | None = None, patience: Patience | None = None) -> None:
         self.path = path
+        self._patience = patience
         prepare_folder(path)
-        part = part_path(path)
-        if resume_at is not None and not part.exists() and _size(path) == resume_at:
-            # The run ended between the renames of two outputs: this one was complete already.
-            path.rename(part)
         with told(path):
-            self._fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._fd = os.open(part_path(path), flags, 0o666)
         self._open = True
+        self._seal = Sealer()
         try:
             self._lock()
-            self._cut(resume_at or 0)
+            self._cut(resume)
         except BaseException:
             self._release()
             raise
@@ -85,7 +107,11 @@ class PartFile:
     @property
     def length(self) -> int:
         """Bytes of whole lines written so far."""
-        return self._length
+        return self._seal.length
+
+    def seal(self) -> Seal:
+        """What is written so far, for a checkpoint."""
+        return self._seal.seal()
 
     def write_line(self, line: str) -> None:
         """Append `line` and a newline, or nothing."""
@@ -96,22 +122,22 @@ class PartFile:
         if not self._open:
             raise StageError("nothing may be written to a closed output", where=self.path)
         data = text.encode("utf-8", "backslashreplace")
+        waited = False
         with told(self.path):
-            try:
-                write_all(self._fd, data)
-            except OSError:
-                # The torn tail goes, so that a reader, a resume and a second try all see whole lines.
-                with suppress(OSError):
-                    os.ftruncate(self._fd, self._length)
-                    os.lseek(self._fd, self._length, os.SEEK_SET)
-                raise
-        self._length += len(data)
+            while (error := self._append(data)) is not None:
+                if self._patience is None or error.errno not in FULL:
+                    raise error
+                waited = True
+                self._patience.wait(self.path, error)
+        if waited and self._patience is not None:
+            self._patience.over(self.path)
+        self._seal.push(data)
 
     def sync(self) -> int:
-        """Put everything written to disk; return the length, for a checkpoint."""
+        """Put everything written to disk; return the length. Any thread may call it, until close()."""
         with told(self.path):
             os.fsync(self._fd)
-        return self._length
+        return self.length
 
     def close(self, complete: bool) -> None:
         """End the output: complete, it gets its name; else only `.part` is left. Once closed, it stays so."""
@@ -124,32 +150,60 @@ class PartFile:
         finally:
             self._release()
 
+    def _append(self, data: bytes) -> OSError | None:
+        """Write all of `data`, or nothing and return why."""
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            # The torn tail goes, so that a reader, a resume and a second try all see whole lines.
+            os.ftruncate(self._fd, self.length)
+            os.lseek(self._fd, self.length, os.SEEK_SET)
+            return error
+        return None
+
     def _lock(self) -> None:
+        until_ns = SYSTEM.monotonic_ns() + LOCK_NS
+        while not self._try_lock():
+            if SYSTEM.monotonic_ns() >= until_ns:
+                raise OutputError(
+                    "an output must be written by one run only",
+                    got="a file that another run is writing",
+                    where=part_path(self.path),
+                    hint="wait for that run, or choose another output folder",
+                )
+            SYSTEM.sleep_ns(50 * MS)
+
+    def _try_lock(self) -> bool:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(
-                "an output must be written by one run only",
-                got="a file that another run is writing",
-                where=part_path(self.path),
-                hint="wait for that run, or choose another output folder",
-            ) from error
+        except BlockingIOError:
+            return False
+        return True
 
-    def _cut(self, length: int) -> None:
+    def _cut(self, resume: Seal | None) -> None:
+        length = 0 if resume is None else resume.length
         with told(self.path):
             size = os.fstat(self._fd).st_size
-            if size < length:
-                raise OutputError(
-                    f"an unfinished output must hold the {length} bytes of its checkpoint",
-                    got=f"{size} bytes",
-                    where=part_path(self.path),
-                    hint="remove the checkpoint to start over",
-                )
+            if resume is not None:
+                self._check(resume, size)
             if length and size > length:
                 self._keep_torn(length, size)
             os.ftruncate(self._fd, length)
             os.lseek(self._fd, length, os.SEEK_SET)
-        self._length = length
+
+    def _check(self, resume: Seal, size: int) -> None:
+        """Read what the checkpoint speaks of once more; OutputError where it is something else."""
+        part = part_path(self.path)
+        if size < resume.length:
+            rule = f"an unfinished output must hold the {resume.length} bytes of its checkpoint"
+            raise OutputError(rule, got=f"{size} bytes", where=part, hint=RESTART)
+        self._seal = read_seal(part, resume.length)
+        now = self._seal.seal()
+        if now != resume:
+            number = changed_line(resume, now) or _line_that_is_no_json(part, resume.lines)
+            where = f"line {number}" if number else f"some of its {resume.lines} lines"
+            rule = "an unfinished output must be as its checkpoint remembers it"
+            raise OutputError(rule, got=f"other bytes in {where}", where=part, hint=RESTART)
 
     def _keep_torn(self, length: int, size: int) -> None:
         tail = os.pread(self._fd, size - length, length)
@@ -189,8 +243,32 @@ def write_whole(path: Path, text: str) -> None:
     file.close(complete=True)
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a small file of our own in the place of the old one, at once and to disk. Raises OSError."""
+    new = part_path(path)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    new.replace(path)
+    _sync_path(path.parent)
+
+
+def _line_that_is_no_json(part: Path, lines: int) -> int | None:
+    """The first line that could not be one of ours, in a file of JSON lines."""
+    if ".jsonl" not in part.suffixes:
+        return None
+    with part.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                return number
+            if number == lines:
+                break
+    return None
 
 
 def _sync_path(path: Path) -> None:

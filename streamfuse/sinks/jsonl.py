@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from streamfuse.errors import OutputError
 from streamfuse.labels.lines import event_line, label_line
-from streamfuse.sinks.durable import PartFile, prepare_folder, told, write_all
+from streamfuse.sinks.durable import PartFile, Patience, prepare_folder, told, write_all
+from streamfuse.sinks.mark import Mark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,15 +22,21 @@ class LabelLines:
 
     replays: ClassVar[bool] = False
 
-    def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path, *, resume: Mark | None = None, patience: Patience | None = None) -> None:
         self.path = path
-        self._file = PartFile(path, resume_at=resume_at)
+        self._file = PartFile(path, resume=None if resume is None else resume.seal, patience=patience)
 
     def write_label(self, label: Label) -> None:
         self._file.write_line(label_line(label))
 
     def write_event(self, event: Event) -> None:
         """Events have their own file."""
+
+    def mark(self) -> Mark:
+        return Mark(self._file.seal())
+
+    def settle(self) -> None:
+        """Nothing is held back."""
 
     def sync(self) -> int:
         return self._file.sync()
@@ -43,15 +50,21 @@ class EventLines:
 
     replays: ClassVar[bool] = False
 
-    def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path, *, resume: Mark | None = None, patience: Patience | None = None) -> None:
         self.path = path
-        self._file = PartFile(path, resume_at=resume_at)
+        self._file = PartFile(path, resume=None if resume is None else resume.seal, patience=patience)
 
     def write_label(self, label: Label) -> None:
         """Labels have their own file."""
 
     def write_event(self, event: Event) -> None:
         self._file.write_line(event_line(event))
+
+    def mark(self) -> Mark:
+        return Mark(self._file.seal())
+
+    def settle(self) -> None:
+        """Nothing is held back."""
 
     def sync(self) -> int:
         return self._file.sync()

@@ -62,6 +62,7 @@ class OverlayVideo:
         self._sound: Soundtrack | None = None
         self._video: _Encoder | None = None
         self._label: Label | None = None
+        self._ended = False
         self._zero_ns = span[0] if span else 0
         try:
             info = self._decoder.info
@@ -89,10 +90,28 @@ class OverlayVideo:
     def write_event(self, event: Event) -> None:
         """Events do not show; the labels do."""
 
+    def mark(self) -> None:
+        """It replays."""
+
+    def settle(self) -> None:
+        self._end(complete=True)
+
     def sync(self) -> int:
-        return 0
+        return self._file.sync()
 
     def close(self, complete: bool) -> None:
+        try:
+            self._end(complete)
+        except BaseException:
+            self._file.close(complete=False)
+            raise
+        self._file.close(complete)
+
+    def _end(self, complete: bool) -> None:
+        """Write the rest, where it is wanted, and let FFmpeg end its file; again is nothing."""
+        if self._ended:
+            return
+        self._ended = True
         try:
             if complete:
                 self._write_frames(None)
@@ -100,12 +119,8 @@ class OverlayVideo:
                 self._video.close(complete)
             elif complete:
                 raise OutputError("an overlay needs pictures", got="none", where=self.path)
-        except BaseException:
-            self._file.close(complete=False)
-            raise
         finally:
             self._stop_reading()
-        self._file.close(complete)
 
     def _timed_frames(self) -> Iterator[tuple[int, VideoFrame]]:
         """(time in the recording, frame)."""

@@ -19,7 +19,7 @@ import jinja2
 import numpy as np
 
 from streamfuse.sinks.cells import EMPTY, FULL, Grid, PeakPlane
-from streamfuse.sinks.durable import PartFile
+from streamfuse.sinks.durable import PartFile, Patience
 from streamfuse.sinks.timeline import MAX_LANES, Timeline
 from streamfuse.types import NS
 
@@ -73,10 +73,11 @@ class TimelinePage:
 
     replays: ClassVar[bool] = True
 
-    def __init__(self, path: Path, facts: PageFacts) -> None:
+    def __init__(self, path: Path, facts: PageFacts, *, patience: Patience | None = None) -> None:
         self.path = path
         self._facts = facts
-        self._file = PartFile(path)
+        self._file = PartFile(path, patience=patience)
+        self._settled = False
         self.timeline = Timeline()
 
     def write_label(self, label: Label) -> None:
@@ -85,13 +86,21 @@ class TimelinePage:
     def write_event(self, event: Event) -> None:
         self.timeline.push_event(event)
 
+    def mark(self) -> None:
+        """It replays."""
+
+    def settle(self) -> None:
+        if not self._settled:
+            self._settled = True
+            self._file.write(render_page(self.timeline, self._facts, self.path) + "\n")
+
     def sync(self) -> int:
         return self._file.sync()
 
     def close(self, complete: bool) -> None:
         try:
             if complete:
-                self._file.write(render_page(self.timeline, self._facts, self.path) + "\n")
+                self.settle()
         except BaseException:
             self._file.close(complete=False)
             raise

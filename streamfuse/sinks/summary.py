@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamfuse.types import HeadLabel, Label
+
+
+@dataclass(slots=True)
+class SharesState:
+    """Plain data, so that a checkpoint can hold it; counts: head -> label -> ticks."""
+
+    ticks: int = 0
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class LabelShares:
@@ -17,24 +25,29 @@ class LabelShares:
     """
 
     def __init__(self) -> None:
-        self.ticks = 0
-        self._counts: dict[str, Counter[str]] = {}
+        self.state = SharesState()
+
+    @property
+    def ticks(self) -> int:
+        return self.state.ticks
 
     def push(self, label: Label) -> None:
-        self.ticks += 1
+        self.state.ticks += 1
         for head, said in label.heads.items():
-            self._counts.setdefault(head, Counter()).update(spoken(said))
+            counts = self.state.counts.setdefault(head, {})
+            for name in spoken(said):
+                counts[name] = counts.get(name, 0) + 1
 
     def as_dict(self) -> dict[str, dict[str, float]]:
         """Head -> label -> share of all ticks (4 decimals), largest first, equal ones by name."""
-        return {head: dict(self.ranked(head)) for head in self._counts}
+        return {head: dict(self.ranked(head)) for head in self.state.counts}
 
     def heads(self) -> list[str]:
         """The heads, in the order of the model."""
-        return list(self._counts)
+        return list(self.state.counts)
 
     def ranked(self, head: str) -> list[tuple[str, float]]:
-        counts = self._counts.get(head, Counter())
+        counts = self.state.counts.get(head, {})
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [(label, round(count / self.ticks, 4)) for label, count in ordered]
 

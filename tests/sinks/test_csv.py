@@ -64,10 +64,10 @@ def test_csv_resumed_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     table = LabelTable(tmp_path / "torn.csv")
     for label in labels[:10]:
         table.write_label(label)
-    length = table.sync()
+    mark = table.mark()
     table.write_label(labels[10])
     table.close(complete=False)
-    table = LabelTable(tmp_path / "torn.csv", resume_at=length)
+    table = LabelTable(tmp_path / "torn.csv", resume=mark)
     for label in labels[10:]:
         table.write_label(label)
     table.close(complete=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from streamfuse.errors import OutputError, StageError
+from streamfuse.sinks import durable
 from streamfuse.sinks.durable import PartFile, write_whole
+from streamfuse.sinks.seal import Seal, Sealer
 
 LIMITED = """
 import resource, sys
@@ -30,6 +32,12 @@ file.write_line("room again")
 file.close(complete=True)
 print(lines)
 """
+
+
+def sealed(text: str) -> Seal:
+    sealer = Sealer()
+    sealer.push(text.encode())
+    return sealer.seal()
 
 
 def names(folder: Path) -> list[str]:
@@ -161,7 +169,8 @@ def test_part_file_does_not_follow_a_link_out_of_the_folder(tmp_path: Path) -> N
     assert target.read_text() == "keep me\n"
 
 
-def test_part_file_of_another_run_is_refused(tmp_path: Path) -> None:
+def test_part_file_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "LOCK_NS", 0)
     file = PartFile(tmp_path / "clip.csv")
     file.write_line("mine")
     with pytest.raises(OutputError, match="an output must be written by one run only"):
@@ -173,13 +182,14 @@ def test_part_file_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_part_file_resume_cuts_to_the_checkpoint_and_keeps_what_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "clip.csv"
     for number in (1, 2):
-        file = PartFile(path, resume_at=8 if number == 2 else None)
+        file = PartFile(path, resume=sealed("one\ntwo\n") if number == 2 else None)
         if number == 1:
             file.write("one\ntwo\n")
-            assert file.sync() == 8
-        file.write(f"three\nfo{number}")
+            assert file.seal() == sealed("one\ntwo\n")
+        file.write(f"three\nfo{number}\n")
         file.close(complete=False)
-    file = PartFile(path, resume_at=8)
+        os.truncate(tmp_path / "clip.csv.part", 17)
+    file = PartFile(path, resume=sealed("one\ntwo\n"))
     file.write_line("three")
     file.close(complete=True)
     assert path.read_text() == "one\ntwo\nthree\n"
@@ -190,18 +200,8 @@ def test_part_file_resume_cuts_to_the_checkpoint_and_keeps_what_is_cut(tmp_path:
 def test_part_file_resume_of_a_shorter_part_is_refused(tmp_path: Path) -> None:
     PartFile(tmp_path / "clip.csv").close(complete=False)
     with pytest.raises(OutputError) as caught:
-        PartFile(tmp_path / "clip.csv", resume_at=8)
+        PartFile(tmp_path / "clip.csv", resume=sealed("one\ntwo\n"))
     assert str(caught.value) == (
         "an unfinished output must hold the 8 bytes of its checkpoint, got 0 bytes "
-        f"[{tmp_path / 'clip.csv.part'}]; remove the checkpoint to start over"
+        f"[{tmp_path / 'clip.csv.part'}]; --no-resume begins anew"
     )
-
-
-def test_part_file_resume_after_its_own_rename(tmp_path: Path) -> None:
-    # Killed while closing: this output had its name already, another one not yet.
-    path = tmp_path / "clip.csv"
-    path.write_text("one\ntwo\n")
-    file = PartFile(path, resume_at=8)
-    file.close(complete=True)
-    assert path.read_text() == "one\ntwo\n"
-    assert names(tmp_path) == ["clip.csv"]
