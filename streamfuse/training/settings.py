@@ -8,8 +8,8 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from streamfuse.config import Section
 from streamfuse.errors import ConfigError
+from streamfuse.section import Section
 from streamfuse.training.datasets.recordings import Division
 
 
