@@ -51,6 +51,7 @@ class Decoder:
         first_session: int = 0,
         clock: Clock = SYSTEM,
         span: tuple[int, int | None] | None = None,
+        video_from_ns: int = 0,
     ) -> None:
         self.source, self.mode = source, mode
         self.info = source_info(inputs)
@@ -82,8 +83,11 @@ class Decoder:
             counters=self._counts,
         )
         self._span = span
-        start_ns = min(starts.values(), default=0)
-        self._preroll = Preroll(inputs, start_ns + span[0]) if span is not None and span[0] else None
+        begins = self._begins(span, video_from_ns)
+        zero_ns = min(starts.values(), default=0)
+        self._preroll = (
+            Preroll(inputs, {t: zero_ns + at_ns for t, at_ns in begins.items()}) if begins else None
+        )
         self._demuxer = Demuxer(source, inputs, live=self._live, clock=clock, counters=self._counts)
         self._last_item_ns: int | None = None
         self._given = 0
@@ -132,8 +136,16 @@ class Decoder:
         if lost is not None:
             raise lost
 
+    def _begins(self, span: tuple[int, int | None] | None, video_from_ns: int) -> dict[Track, int]:
+        """File time before which a track's packets are left out, where any are."""
+        from_ns = span[0] if span is not None else 0
+        begins: dict[Track, int] = {"video": max(from_ns, video_from_ns), "audio": from_ns}
+        return {track: at_ns for track, at_ns in begins.items() if at_ns > 0 and track in self._tracks}
+
     def _end(self) -> Iterator[MediaItem]:
         """Drain the decoders, close the session, and judge how it ended."""
+        for read in [] if self._preroll is None else self._preroll.rest():
+            yield from self._decode_packet(read)
         if not self._sessions.done:
             for track in self._tracks:
                 yield from self._push_frames(track, self._decode_frames(track, None), None)
@@ -226,6 +238,7 @@ def open_decoder(
     first_session: int = 0,
     clock: Clock = SYSTEM,
     span: tuple[int, int | None] | None = None,
+    video_from_ns: int = 0,
 ) -> Decoder:
     """Open a source for decoding.
 
@@ -233,6 +246,8 @@ def open_decoder(
                    brings them to it or below
     first_session  number of the first session (live: above every earlier one of this source)
     span           (from, to) in nanoseconds of file time; to None is the end
+    video_from_ns  file time before which no picture is wanted, but all sound: decoders of sound keep a state
+                   that reaches back seconds, so only from its beginning on is it the same again
     raises         SourceRefused, SourceLost, BackendError
     """
     decode, ticks = decode or DecodeConfig(), ticks or TickConfig()
@@ -247,4 +262,5 @@ def open_decoder(
         first_session=first_session,
         clock=clock,
         span=span,
+        video_from_ns=video_from_ns,
     )
