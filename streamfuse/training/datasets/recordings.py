@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from streamfuse.errors import ConfigError
 
@@ -21,6 +21,15 @@ Part = Literal["train", "tune", "test"]
 """train: learned from; tune: early stopping and calibration; test: only reported."""
 COLUMNS = ("path", "kind", "label", "group", "source", "licence", "split")
 GIT_LFS = b"version https://git-lfs"
+
+
+class Grouped(Protocol):
+    """What belongs to a group and a split: a Recording, or a Clip."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def split(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class Division:
     tune_groups: tuple[str, ...] = ()
     tune_share: float = 0.0
 
-    def part(self, one: Recording, share: bool) -> Part:
+    def part(self, one: Grouped, share: bool) -> Part:
         if one.split in self.test_splits:
             return "test"
         named = any(fnmatchcase(one.group, pattern) for pattern in self.tune_groups)
@@ -133,7 +142,7 @@ def unusable(path: Path) -> str | None:
     return None
 
 
-def check_groups(rows: Iterable[Recording], where: object) -> None:
+def check_groups(rows: Iterable[Grouped], where: object) -> None:
     """Refuse a group that is in two splits, by its name."""
     seen: dict[str, str] = {}
     for row in rows:
