@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from streamfuse.config_notify import DAYS, EventFilter, NotifyConfig, NotifyRule, QuietHours
+from streamfuse.labels.lines import event_line
 from streamfuse.types import NS, Event, Label
 
 Place = tuple[str, str, str]
@@ -25,6 +27,18 @@ class Notice:
     event: Event
     rule: str
     targets: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The same for the same event, also when it is sent again, or by a publisher that was restarted."""
+        event = self.event
+        said = f"{event.kind}/{event.source}/{event.session}/{event.head}/{event.label}/{event.start_ns}"
+        return f"evt_{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+
+    @property
+    def body(self) -> bytes:
+        """The event as every receiver gets it: a line of streamfuse.event/1 without its newline."""
+        return event_line(self.event).encode()
 
 
 @dataclass(slots=True)
@@ -58,7 +72,7 @@ class RuleStage:
             return self._on_label(told, now_ns, wall_ns)
         if not chosen(self._rule, told):
             return []
-        place = (told.source, told.head, told.label)
+        place = place_of(told)
         if told.kind == "end":
             return self._on_end(place, told, now_ns, wall_ns)
         one = self._open[place] = _Open(told)
@@ -88,11 +102,10 @@ class RuleStage:
         return notices
 
     def _begin_if_due(self, one: _Open, end_ns: int, now_ns: int, wall_ns: int) -> list[Notice]:
-        """The notice of a beginning, where it is due and neither told nor silenced; `end_ns`: it lasts so far."""
+        """The notice of a beginning that is due and neither told nor silenced; it has lasted to end_ns."""
         if one.told or one.silenced or not self._is_due(one, end_ns):
             return []
-        event = one.event
-        place = (event.source, event.head, event.label)
+        place = place_of(one.event)
         last_ns = self._told_ns.get(place)
         if last_ns is not None and now_ns - last_ns < round(self._rule.cooldown_s * NS):
             one.silenced = True
@@ -106,7 +119,7 @@ class RuleStage:
         self._told_ns[place] = now_ns
         if len(self._told_ns) > MAX_REMEMBERED:
             del self._told_ns[next(iter(self._told_ns))]
-        return [Notice(event, self._rule.name, self._targets)]
+        return [Notice(one.event, self._rule.name, self._targets)]
 
     def _is_due(self, one: _Open, end_ns: int) -> bool:
         long_enough = end_ns - one.event.start_ns >= round(self._rule.min_duration_s * NS)
@@ -125,22 +138,22 @@ class Rules:
     def push(self, told: Label | Event, now_ns: int, wall_ns: int) -> list[Notice]:
         """What is to be told now, oldest first."""
         notices = [n for stage in self._stages for n in stage.push(told, now_ns, wall_ns)]
-        return [once for notice in notices if (once := self._once(notice)).targets]
+        once = [self._once(notice) for notice in notices]
+        if isinstance(told, Event) and told.kind == "end":
+            self._heard = {heard for heard in self._heard if heard[1] != place_of(told)}
+        return [notice for notice in once if notice.targets]
 
     @property
     def counts(self) -> Counter[str]:
         return sum((stage.counts for stage in self._stages), Counter())
 
     def _once(self, notice: Notice) -> Notice:
-        event = notice.event
-        place = (event.source, event.head, event.label)
-        heard = {name for name in notice.targets if (name, place) in self._heard}
-        keys = {(name, place) for name in notice.targets}
-        if event.kind == "new":
-            self._heard |= keys
-            return replace(notice, targets=tuple(name for name in notice.targets if name not in heard))
-        self._heard -= keys
-        return replace(notice, targets=tuple(name for name in notice.targets if name in heard))
+        """A beginning for targets that have not heard of it, an end for those that have."""
+        place, begins = place_of(notice.event), notice.event.kind == "new"
+        targets = tuple(name for name in notice.targets if ((name, place) in self._heard) != begins)
+        keys = {(name, place) for name in targets}
+        self._heard = self._heard | keys if begins else self._heard - keys
+        return replace(notice, targets=targets)
 
 
 class _Quiet:
@@ -160,6 +173,10 @@ class _Quiet:
             return at.weekday() in self._days
         # After midnight the hours are those that began the day before.
         return minute < self._end and (at - timedelta(days=1)).weekday() in self._days
+
+
+def place_of(event: Event) -> Place:
+    return event.source, event.head, event.label
 
 
 def chosen(chosen_by: EventFilter, event: Event) -> bool:

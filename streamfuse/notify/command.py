@@ -1,0 +1,64 @@
+"""A program that is started for each event. Never a shell: the arguments go to it as they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+from streamfuse.config_notify import CommandTarget
+from streamfuse.notify.courier import NotTaken
+from streamfuse.notify.rules import Notice
+
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "XDG_RUNTIME_DIR")
+"""All of our environment that it gets: the rest holds the passwords of cameras and receivers."""
+TRY_AGAIN = os.EX_TEMPFAIL
+"""Exit code 75, by which a program says that another try may help."""
+
+
+class CommandSender:
+    """Runs the program with the event's JSON on standard input, one at a time."""
+
+    def __init__(self, config: CommandTarget) -> None:
+        self._run, self._timeout_s = config.run, config.timeout_s
+
+    def send(self, notice: Notice) -> None:
+        name = os.path.basename(self._run[0])  # noqa: PTH119, a word of a command line
+        environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+        try:
+            process = subprocess.Popen(
+                self._run,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**environment, "STREAMFUSE_EVENT": notice.event.kind, "STREAMFUSE_RULE": notice.rule},
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            got = getattr(error, "strerror", None) or type(error).__name__
+            raise NotTaken(f"{name} must be a program that can be started", got=got, again=False) from None
+        try:
+            process.communicate(notice.body + b"\n", self._timeout_s)
+        except subprocess.TimeoutExpired:
+            rule = f"{name} must end within {self._timeout_s:g} s"
+            raise NotTaken(rule, got="a program that runs", again=False) from None
+        finally:
+            _end(process)
+        if process.returncode:
+            rule, again = f"{name} must exit with 0", process.returncode == TRY_AGAIN
+            raise NotTaken(rule, got=process.returncode, again=again)
+
+    def close(self) -> None:
+        """Nothing is kept between two events."""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that still runs, and whatever it has started."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
