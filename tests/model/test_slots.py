@@ -1,0 +1,129 @@
+"""Slots: streams stepped together have the states and answers they have alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from streamfuse.errors import StageError
+from streamfuse.model.export import export_model
+from streamfuse.model.runtime import Model, load_model
+from streamfuse.model.slots import Bucket, SlotStates, SlotStepper
+from tests.model.networks import random_network, small_spec
+
+CLOSE = 1e-5
+"""Batch size changes the order of float32 sums: 2e-6 was seen."""
+STREAMS, TICKS = 5, 12
+Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path = tmp_path_factory.mktemp("slots") / "model.ts"
+    spec = small_spec()
+    export_model(random_network(spec), spec, path)
+    return load_model(path, device="cpu")
+
+
+def inputs(model: Model, seed: int) -> Seen:
+    """One stream's tick: (1, V, T, C, H, W), (1, Ta, n_mfcc), (1, V + 1); now and then nothing to see."""
+    random = np.random.default_rng(seed)
+    video = random.standard_normal(model.spec.video_shape(1)).astype(np.float32)
+    audio = random.standard_normal(model.spec.audio_shape(1)).astype(np.float32)
+    present = np.ones((1, len(model.spec.views) + 1), bool)
+    present[0, 0] = random.random() > 0.2
+    return video, audio, present
+
+
+def fill(bucket: Bucket, ticks: list[tuple[int, Seen]], spare: int) -> None:
+    bucket.index.fill_(spare)
+    bucket.present.fill_(False)
+    for row, (slot, (video, audio, present)) in enumerate(ticks):
+        bucket.index[row] = slot
+        bucket.video[row : row + 1] = torch.from_numpy(video)
+        bucket.audio[row : row + 1] = torch.from_numpy(audio)
+        bucket.present[row : row + 1] = torch.from_numpy(present)
+
+
+def test_streams_together_answer_as_each_alone(model: Model) -> None:
+    """Any company, any order of rows, ticks that a stream has not: the answers of batch 1."""
+    random = np.random.default_rng(0)
+    stepper = SlotStepper(model, STREAMS, (2, STREAMS))
+    slots = [stepper.states.open() for _ in range(STREAMS)]
+    alone = [model.init_state(1) for _ in range(STREAMS)]
+    for tick in range(TICKS):
+        here = random.permutation(STREAMS)[: random.integers(1, STREAMS + 1)]
+        seen = [(slots[s], inputs(model, 100 * tick + s)) for s in here]
+        bucket = stepper.bucket(len(seen))
+        fill(bucket, seen, stepper.states.spare)
+        logits = [one.clone().numpy() for one in stepper.step(bucket)]
+        for row, stream in enumerate(here):
+            expected, alone[stream] = model.step(*seen[row][1], alone[stream])
+            for got, one in zip(logits, expected, strict=True):
+                np.testing.assert_allclose(got[row], one[0], atol=CLOSE, rtol=0)
+
+
+def test_in_one_bucket_company_changes_no_bit(model: Model) -> None:
+    """What "recorded steps one fixed padded batch" stands on."""
+    answers = []
+    for company in (0, 3):
+        stepper = SlotStepper(model, 4, (4,))
+        slots = [stepper.states.open() for _ in range(4)]
+        for tick in range(TICKS):
+            seen = [(slots[s], inputs(model, 100 * tick + s)) for s in range(company + 1)]
+            bucket = stepper.bucket(len(seen))
+            fill(bucket, seen, stepper.states.spare)
+            logits = [one[0].clone().numpy() for one in stepper.step(bucket)]
+        answers.append(logits)
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_slot_that_is_given_again_is_as_new(model: Model) -> None:
+    states = SlotStates(model, 2)
+    slot = states.open()
+    states.put(slot, [torch.ones_like(one) for one in model.init_state(1)])
+    states.close(slot)
+    assert states.open() == slot
+    for got, new in zip(states.take(slot), model.init_state(1), strict=True):
+        assert torch.equal(got, new)
+
+
+def test_state_taken_out_and_put_back_goes_on(model: Model) -> None:
+    """A checkpoint holds what Model.step() takes at batch 1."""
+    stepper = SlotStepper(model, 2, (2,))
+    first, second = stepper.states.open(), stepper.states.open()
+    for tick in range(3):
+        bucket = stepper.bucket(1)
+        fill(bucket, [(first, inputs(model, tick))], stepper.states.spare)
+        stepper.step(bucket)
+    stepper.states.put(second, stepper.states.take(first))
+    bucket = stepper.bucket(2)
+    fill(bucket, [(first, inputs(model, 9)), (second, inputs(model, 9))], stepper.states.spare)
+    for logits in stepper.step(bucket):
+        np.testing.assert_allclose(logits[0], logits[1], atol=CLOSE, rtol=0)
+
+
+def test_padding_touches_no_stream(model: Model) -> None:
+    stepper = SlotStepper(model, 2, (2,))
+    slot = stepper.states.open()
+    before = stepper.states.take(slot)
+    bucket = stepper.bucket(1)
+    fill(bucket, [], stepper.states.spare)
+    stepper.step(bucket)
+    assert all(torch.equal(a, b) for a, b in zip(before, stepper.states.take(slot), strict=True))
+
+
+def test_more_streams_than_slots_is_refused(model: Model) -> None:
+    states = SlotStates(model, 1)
+    states.open()
+    with pytest.raises(StageError, match=r"^a device holds 1 streams, got one more \[slots\]$"):
+        states.open()
+
+
+def test_more_rows_than_the_largest_bucket_is_refused(model: Model) -> None:
+    stepper = SlotStepper(model, 4, (1, 2))
+    assert stepper.bucket(1).index.shape == (1,)
+    with pytest.raises(StageError, match=r"^a batch holds 2 streams, got 3 \[slots\]$"):
+        stepper.bucket(3)
