@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,6 +21,7 @@ class _Failed:
 
 
 _END = object()
+ASK_S = 0.2
 
 
 class Prefetch(Generic[Item]):
@@ -28,10 +29,19 @@ class Prefetch(Generic[Item]):
 
     An exception of the iterator is raised here, in its place in the order. close() (also called at the
     end, and by leaving `with`) stops the thread, closes a generator inside that thread and waits for it.
+
+    should_stop  asked while nothing comes: once True, the iteration ends
     """
 
-    def __init__(self, items: Iterable[Item], *, ahead: int, name: str = "prefetch") -> None:
-        self._items = items
+    def __init__(
+        self,
+        items: Iterable[Item],
+        *,
+        ahead: int,
+        name: str = "prefetch",
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self._items, self._should_stop = items, should_stop
         self._queue: queue.Queue[object] = queue.Queue(maxsize=ahead)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._produce, name=name, daemon=True)
@@ -44,12 +54,22 @@ class Prefetch(Generic[Item]):
         self.close()
 
     def __iter__(self) -> Iterator[Item]:
-        while (item := self._queue.get()) is not _END:
+        while (item := self._next()) is not _END:
             if isinstance(item, _Failed):
                 self.close()
                 raise item.error
             yield item  # type: ignore[misc]
         self.close()
+
+    def _next(self) -> object:
+        if self._should_stop is None:
+            return self._queue.get()
+        while not self._should_stop():
+            try:
+                return self._queue.get(timeout=ASK_S)
+            except queue.Empty:
+                continue
+        return _END
 
     def close(self) -> None:
         self._stopped.set()

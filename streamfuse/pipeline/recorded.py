@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 from streamfuse.analysis import Inputs, Preparer
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
-from streamfuse.media.decode import open_decoder
 from streamfuse.media.probe import SourceInfo
 from streamfuse.media.source import Source
 from streamfuse.model.runtime import Model
-from streamfuse.pipeline.interpret import Interpreter, new_assembler
+from streamfuse.pipeline.interpret import Interpreter
 from streamfuse.pipeline.names import source_name
+from streamfuse.pipeline.ticks import RecordedTicks
 from streamfuse.prefetch import Prefetch
+from streamfuse.ticks.resume import RecentTicks, ResumePoint
 from streamfuse.types import Event, Label, Tick
 
 AHEAD_TICKS = 8
@@ -27,10 +28,14 @@ class Processing:
     Decoding, resampling and the kernels run in a second thread while the network steps in this one
     (threaded=False: all in this one); the results are the same.
 
+    resume       the point after which to go on; interpreter and position have to be set to what they were
+    should_stop  asked between ticks, five times a second: once True, the iteration ends after the tick that
+                 is under way, and nothing is flushed
     info         what is in the source
     position_ns  media time analysed so far, from the start of the file
     counters     what was made, dropped, filled and wrong, by name
     truncated    the file ends before it should
+    stopped      should_stop() ended the iteration
     raises       SourceError when opened, or in its place between the labels
     """
 
@@ -43,47 +48,70 @@ class Processing:
         name: str,
         span: tuple[int, int | None] | None = None,
         threaded: bool = True,
+        resume: ResumePoint | None = None,
+        should_stop: Callable[[], bool] | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         spec = model.spec
-        self._threaded = threaded
-        self._decoder = open_decoder(
+        self._threaded, self._should_stop = threaded, should_stop
+        self._ticks = RecordedTicks(
             source,
+            spec,
+            name=name,
             decode=config.decode,
             ticks=config.ticks,
-            mode="recorded",
-            picture_side=2 * spec.video.picture.size,
-            clock=clock,
             span=span,
+            resume=resume,
+            clock=clock,
         )
-        self.info: SourceInfo = self._decoder.info
-        self._assembler = new_assembler(name, config.ticks, spec, "recorded")
         self._preparer = Preparer(spec)
+        self._recent = RecentTicks(ahead=AHEAD_TICKS + 2)
         self.interpreter = Interpreter(model, config.labels, config.ticks)
-        self._end_ns = None if span is None else span[1]
         self.position_ns = 0
         self.ticks = 0
+        self.stopped = False
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._ticks.info
 
     @property
     def counters(self) -> dict[str, int]:
-        parts = (self._decoder.counters, self._assembler.counters, self.interpreter.stepper.counters)
-        return {name: count for part in parts for name, count in part.items()}
+        return {**self._ticks.counters, **self.interpreter.stepper.counters}
 
     @property
     def truncated(self) -> bool:
-        return self._decoder.truncated
+        return self._ticks.truncated
 
     def __iter__(self) -> Iterator[Label | Event]:
+        for told in self.by_tick():
+            yield from told
+
+    def by_tick(self) -> Iterator[list[Label | Event]]:
+        """What each tick brought, and at last what the end brought: between two of them, `point` and the
+        interpreter's state belong together.
+        """
         inputs = self._inputs()
-        with Prefetch(inputs, ahead=AHEAD_TICKS) if self._threaded else nullcontext(inputs) as ahead:
-            for item in ahead:
-                yield from self.interpreter.push(item)
+        ahead = Prefetch(inputs, ahead=AHEAD_TICKS, should_stop=self._should_stop) if self._threaded else None
+        with ahead or nullcontext():
+            for item in inputs if ahead is None else ahead:
+                told = self.interpreter.push(item)
                 self.position_ns = max(self.position_ns, item.head.end_ns)
                 self.ticks += 1
-        yield from self.interpreter.flush()
+                yield told
+                if self._asked_to_stop():
+                    break
+        self.stopped = self._asked_to_stop()
+        if not self.stopped:
+            yield self.interpreter.flush()
+
+    def point(self) -> ResumePoint:
+        """The point after the last tick that by_tick() gave."""
+        state = self.interpreter.stepper.state
+        return self._recent.point(state.session or 0, state.index)
 
     def close(self) -> None:
-        self._decoder.close()
+        self._ticks.close()
 
     def __enter__(self) -> Processing:
         return self
@@ -91,20 +119,17 @@ class Processing:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _asked_to_stop(self) -> bool:
+        return self._should_stop is not None and self._should_stop()
+
     def _inputs(self) -> Iterator[Inputs]:
         try:
-            for tick in self._ticks():
-                # The last frame before the end of the span may be shown for longer than that.
-                if self._end_ns is not None and tick.head.start_ns >= self._end_ns:
-                    return
-                yield from self._preparer.push(tick)
+            for item in self._ticks:
+                if isinstance(item, Tick):
+                    self._recent.push(item)
+                    yield from self._preparer.push(item)
         finally:
-            self._decoder.close()
-
-    def _ticks(self) -> Iterator[Tick]:
-        for item in self._decoder:
-            yield from self._assembler.push(item)
-        yield from self._assembler.flush()
+            self._ticks.close()
 
 
 def process_source(
@@ -115,11 +140,21 @@ def process_source(
     name: str | None = None,
     span: tuple[int, int | None] | None = None,
     threaded: bool = True,
+    resume: ResumePoint | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Processing:
-    """Open a recording for analysis.
+    """Open a recording for analysis; see Processing.
 
     name   `source` of its labels; unset: what the source calls itself, without path or secrets
     span   (from, to) in nanoseconds of file time; to None is the end
     """
-    config = config or AppConfig()
-    return Processing(source, model, config, name=name or source_name(source), span=span, threaded=threaded)
+    return Processing(
+        source,
+        model,
+        config or AppConfig(),
+        name=name or source_name(source),
+        span=span,
+        threaded=threaded,
+        resume=resume,
+        should_stop=should_stop,
+    )
