@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from streamfuse.config import RunConfig
 from streamfuse.errors import ConfigError, ModelError, SourceRefused, StreamfuseError
+from streamfuse.media.redact import guard_stderr
 from streamfuse.settings import load_config
 from streamfuse.wire.endpoints import AddressTaken
 
@@ -150,6 +151,7 @@ def _settle_in() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    guard_stderr()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
     parent = os.environ.get(PARENT)
     if parent is not None:

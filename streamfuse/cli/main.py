@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 import click
 
+from streamfuse.cli.argv import be_discreet
 from streamfuse.cli.debug import with_debug
 from streamfuse.cli.stop import Stopped
 from streamfuse.errors import StreamfuseError
@@ -22,6 +23,7 @@ from streamfuse.errors import StreamfuseError
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("streamfuse.cli.run:run", "Watch live sources until stopped."),
     "process": ("streamfuse.cli.process:process", "Label recordings: files and folders."),
+    "profile": ("streamfuse.cli.profile:profile", "Measure where the time of an answer goes."),
     "probe": ("streamfuse.cli.probe:probe", "Say what is in a source."),
     "validate": ("streamfuse.cli.validate:validate", "Check a configuration file."),
     "doctor": ("streamfuse.cli.doctor:doctor", "Check this machine, and say what to type for what is wrong."),
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
+    be_discreet(typed)
     try:
         with cli.make_context("streamfuse", typed) as ctx:
             return _code(cli.invoke(ctx))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import av
-import av.codec
-
 
 class LibraryFacts(NamedTuple):
     ffmpeg: str
@@ -15,4 +12,8 @@ class LibraryFacts(NamedTuple):
 
 def library_facts() -> LibraryFacts:
     """The FFmpeg inside PyAV, and the names of the decoders it has."""
+    # Here, for this room's source strings are read without the library.
+    import av
+    import av.codec
+
     return LibraryFacts(f"FFmpeg {av.ffmpeg_version_info}", frozenset(av.codec.codecs_available))

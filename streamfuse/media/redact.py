@@ -1,14 +1,18 @@
 """The one place that knows which parts of an address are secret.
 
 Redaction works on values, not patterns: the URL is parsed, its secrets are collected in every spelling in
-which a library may quote them, and each is replaced wherever it turns up.
+which a library may quote them, and each is replaced wherever it turns up. What the process says last, the
+traceback of an error that nobody foresaw, goes through all the secrets it has met: `redact_known`.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TextIO, cast
 from urllib.parse import SplitResult, parse_qsl, quote, unquote
 
 MASK = "***"
@@ -45,6 +49,75 @@ class Secrets:
         return "".join(
             piece if piece in shown else pattern.sub(MASK, piece) for piece in pieces if piece is not None
         )
+
+
+_known: dict[Secrets, None] = {}
+"""Every secret that this process has met. It outlives its source: a crash does not know whose it is."""
+KNOWN_MAX = 1024
+SHORTEST = 4
+"""A shorter secret is replaced within its address alone: "a" for itself would make all text unreadable."""
+
+
+def remember(secrets: Secrets) -> Secrets:
+    """Keep these out of whatever redact_known() is asked about from now on."""
+    if secrets.values:
+        _known.pop(secrets, None)
+        _known[secrets] = None
+        if len(_known) > KNOWN_MAX:
+            del _known[next(iter(_known))]
+    return secrets
+
+
+def remember_unreadable(text: str) -> None:
+    """The same for an address that cannot be taken apart: all of it before its last @, and its words."""
+    scheme, _, rest = text.partition("://")
+    userinfo, _, _ = rest.rpartition("@")
+    pieces = re.split(r"[:/?#@&=]", userinfo or rest)
+    values = {value for value in (userinfo, *pieces) if len(value) >= SHORTEST} - _WORDS
+    display = f"{scheme}://{MASK}"
+    remember(Secrets(tuple(sorted(values, key=lambda value: (-len(value), value))), ((text, display),)))
+
+
+def redact_known(text: str) -> str:
+    """`text` without any secret that this process has met, whole words of it."""
+    for secrets in _known:
+        for spelling, display in secrets.addresses:
+            text = text.replace(spelling, display)
+        values = [value for value in secrets.values if len(value) >= SHORTEST and value in text]
+        if values:
+            text = re.sub("|".join(map(_as_word, values)), MASK, text)
+    return text
+
+
+def _as_word(value: str) -> str:
+    """A pattern for `value` where it is no part of a longer word: a key may be called "stream"."""
+    before = r"(?<![A-Za-z0-9])" if value[0].isalnum() else ""
+    after = r"(?![A-Za-z0-9])" if value[-1].isalnum() else ""
+    return before + re.escape(value) + after
+
+
+class Discreet:
+    """A text stream that writes only what redact_known() leaves; stands in for sys.stderr."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redact_known(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def guard_stderr() -> None:
+    """From now on nothing that Python says on stderr tells a secret of this process; twice is once."""
+    if not isinstance(sys.stderr, Discreet):
+        sys.stderr = cast(TextIO, Discreet(sys.stderr))
 
 
 def url_secrets(url: str, parts: SplitResult) -> Secrets:

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from streamfuse.errors import SourceRefused
-from streamfuse.media.redact import Secrets, display_url, url_secrets
+from streamfuse.media.redact import Secrets, display_url, remember, remember_unreadable, url_secrets
 
 # Control characters, lone surrogates (bytes that are no UTF-8), unassigned; line and paragraph separators.
 # Format characters (Cf) too: they reorder or hide what stands beside them.
@@ -176,6 +176,7 @@ def _split(text: str) -> SplitResult:
     except ValueError:
         parts = None
     if parts is None or not parts.hostname:
+        remember_unreadable(text)
         where = text.partition("://")[0] + "://***"
         hint = "write / ? # @ in a password as %2F %3F %23 %40"
         raise SourceRefused("a URL must be scheme://[user:password@]host[:port]/path", where=where, hint=hint)
@@ -187,6 +188,7 @@ def _url(text: str, allow_hls: bool) -> Source:
     scheme = scheme.lower()
     base, _, transport = scheme.partition("+")
     if base not in ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp"):
+        remember_unreadable(text)
         schemes = "rtsp, rtsps, rtmp, rtmps, http, https or udp"
         raise SourceRefused(f"a URL's scheme must be {schemes}", got=repr(scheme))
     url = f"{base}://{rest}"
@@ -194,7 +196,7 @@ def _url(text: str, allow_hls: bool) -> Source:
     parts = _split(url) if not re.match(r"udp://@?:\d+", url) else urlsplit(url)
     secrets = url_secrets(url, parts)
     display = display_url(parts, hide_last=base.startswith("rtmp"))
-    secrets = secrets.with_address(text, url, display)
+    secrets = remember(secrets.with_address(text, url, display))
     if base.startswith("rtsp"):
         if transport not in ("", "tcp", "udp"):
             raise SourceRefused("an RTSP transport must be rtsp+tcp:// or rtsp+udp://", got=repr(scheme))
