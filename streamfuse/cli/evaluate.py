@@ -15,7 +15,7 @@ from streamfuse.training.datasets.recordings import Part, read_recordings
 from streamfuse.training.evaluate import evaluate as measure
 from streamfuse.training.evaluate import show
 from streamfuse.training.progress import Bars
-from streamfuse.training.settings import read_train_config
+from streamfuse.training.settings import division_of, read_train_config
 
 
 @click.command()
@@ -39,7 +39,7 @@ def evaluate(file: Path | None, data: Path, config: Path | None, part: str, as_j
     """Measure a model (none: the default one) tick by tick, per clip and per class."""
     console = Console(stderr=as_json)
     settings = read_train_config(config)
-    recordings = read_recordings(data, settings.data.division())
+    recordings = read_recordings(data, division_of(settings))
     model = load_model(file, device="cpu")
     with Bars(console) as bars:
         scores = measure(

@@ -1,4 +1,7 @@
-"""One loop for every stage: warm-up and cosine rate, clipped gradients, a running mean of the weights."""
+"""One loop for every stage: warm-up and cosine rate, clipped gradients, a running mean of the weights.
+
+It can go on after a kill where it was (resume.Keeper), and it can stop when held-out groups gain no more.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 
 from streamfuse.clock import SYSTEM
 from streamfuse.errors import StageError
+from streamfuse.training.resume import Facts, Keeper, Tensors
 from streamfuse.training.settings import StageSettings
 
 WARM_UP_STEPS = 50
@@ -19,6 +23,7 @@ MEAN_OVER_STEPS = 200
 """The weights that are kept are a running mean over about this many steps."""
 Report = Callable[[str, float, dict[str, float]], None]
 """Told the stage, the share of it that is done, and its latest figures."""
+Groups = Sequence[tuple[Sequence[nn.Parameter], float]]
 
 
 @dataclass
@@ -26,7 +31,7 @@ class WeightMean:
     """The running mean of a module's parameters and buffers."""
 
     module: nn.Module
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    kept: Tensors = field(default_factory=dict)
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -46,17 +51,99 @@ class WeightMean:
         self.module.load_state_dict(self.kept)
 
 
+@dataclass
+class EarlyStop:
+    """The best mean weights so far by `check`, and how many checks ago that was."""
+
+    check: Callable[[], float]
+    patience: int
+    best: Tensors = field(default_factory=dict)
+    least: float = math.inf
+    waited: int = 0
+
+    def look(self, mean: WeightMean) -> float:
+        """Check the mean weights; the module has its own again afterwards."""
+        module = mean.module
+        own = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        training = {one: one.training for one in module.modules()}
+        mean.load()
+        module.eval()
+        with torch.no_grad():
+            loss = self.check()
+        module.load_state_dict(own)
+        for one, was in training.items():
+            one.training = was
+        self.waited += 1
+        if loss < self.least:
+            self.least, self.waited = loss, 0
+            self.best = {name: value.clone() for name, value in mean.kept.items()}
+        return loss
+
+    @property
+    def over(self) -> bool:
+        return self.waited >= self.patience
+
+
+@dataclass
+class _Stage:
+    """What changes from step to step beside the weights."""
+
+    name: str
+    mean: WeightMean
+    optimiser: torch.optim.Optimizer
+    keep: Keeper | None
+    stop: EarlyStop | None
+    step: int = 0
+    smooth: float = 0.0
+    spent_ns: int = 0
+
+    def restore(self) -> None:
+        kept = None if self.keep is None else self.keep.load(self.mean.module, self.optimiser)
+        if kept is None:
+            return
+        tensors, facts = kept
+        self.step, self.smooth, self.spent_ns = facts["step"], facts["smooth"], facts["spent_ns"]
+        self.mean.steps = facts["mean_steps"]
+        self.mean.kept = _part(tensors, "mean.", self.mean.kept)
+        if self.stop is not None:
+            self.stop.waited, self.stop.least = facts["waited"], facts["least"]
+            self.stop.best = _part(tensors, "best.", self.mean.kept)
+
+    def save(self) -> None:
+        if self.keep is None:
+            return
+        tensors = {f"mean.{name}": value for name, value in self.mean.kept.items()}
+        facts: Facts = {"step": self.step, "smooth": self.smooth, "mean_steps": self.mean.steps}
+        facts["spent_ns"] = self.spent_ns
+        if self.stop is not None:
+            tensors |= {f"best.{name}": value for name, value in self.stop.best.items()}
+            facts |= {"waited": self.stop.waited, "least": self.stop.least}
+        self.keep.save(self.mean.module, self.optimiser, tensors, facts)
+
+
+def _part(tensors: Tensors, prefix: str, like: Tensors) -> Tensors:
+    """The tensors of this prefix, each where the module has its own."""
+    found = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+    return {name: value.to(like[name].device) for name, value in found.items()}
+
+
 def run_stage(
     name: str,
     module: nn.Module,
-    groups: Sequence[tuple[Sequence[nn.Parameter], float]],
+    groups: Groups,
     settings: StageSettings,
     loss_of: Callable[[int], Tensor],
     report: Report,
+    *,
+    keep: Keeper | None = None,
+    check: Callable[[], float] | None = None,
 ) -> None:
     """Minimise `loss_of(step)` and leave the running mean of the weights in `module`.
 
     groups  parameters and their rate as a share of settings.rate
+    keep    go on from what it kept, and keep the state from time to time
+    check   a loss on held-out groups, asked every settings.check_every steps; after settings.patience of
+            them without a gain the stage ends, and the best weights are what stays
     raises  StageError when the loss is not finite: nothing sensible can follow
     """
     optimiser = torch.optim.AdamW(
@@ -65,27 +152,50 @@ def run_stage(
         weight_decay=settings.decay,
     )
     learned = [parameter for some, _ in groups for parameter in some]
-    mean = WeightMean(module)
-    began = SYSTEM.monotonic_ns()
-    smooth = 0.0
-    for step in range(settings.steps):
-        done = step / settings.steps
-        if settings.minutes is not None:
-            done = max(done, (SYSTEM.monotonic_ns() - began) / (60e9 * settings.minutes))
-        if done >= 1.0:
-            break
-        rate = settings.rate * min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * done))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        loss = loss_of(step)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise StageError("a loss must be finite", got=value, where=f"stage {name}, step {step}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(learned, CLIP_NORM)
-        optimiser.step()
-        mean.update()
-        smooth = value if step == 0 else 0.98 * smooth + 0.02 * value
-        report(name, done, {"step": step + 1, "loss": smooth})
-    mean.load()
+    stop = EarlyStop(check, settings.patience) if check is not None and settings.patience else None
+    stage = _Stage(name, WeightMean(module), optimiser, keep, stop)
+    stage.restore()
+    while not (stop is not None and stop.over) and (done := _done(stage, settings)) < 1.0:
+        began = SYSTEM.monotonic_ns()
+        _step(stage, settings, done, learned, loss_of)
+        figures = {"step": float(stage.step), "loss": stage.smooth}
+        if stop is not None and stage.step % settings.check_every == 0:
+            figures["held_out"] = stop.look(stage.mean)
+        stage.spent_ns += SYSTEM.monotonic_ns() - began
+        report(name, done, figures)
+        if keep is not None and keep.due(stage.step):
+            stage.save()
+    stage.mean.load()
+    if stop is not None and stop.best:
+        module.load_state_dict(stop.best)
+
+
+def _done(stage: _Stage, settings: StageSettings) -> float:
+    done = stage.step / settings.steps if settings.steps else 1.0
+    if settings.minutes is not None:
+        done = max(done, stage.spent_ns / (60e9 * settings.minutes))
+    return done
+
+
+def _step(
+    stage: _Stage,
+    settings: StageSettings,
+    done: float,
+    learned: Sequence[nn.Parameter],
+    loss_of: Callable[[int], Tensor],
+) -> None:
+    step = stage.step
+    rate = settings.rate * min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * done))
+    for group in stage.optimiser.param_groups:
+        group["lr"] = rate * group["share"]
+    loss = loss_of(step)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise StageError("a loss must be finite", got=value, where=f"stage {stage.name}, step {step}")
+    stage.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(learned, CLIP_NORM)
+    stage.optimiser.step()
+    stage.mean.update()
+    stage.smooth = value if step == 0 else 0.98 * stage.smooth + 0.02 * value
+    stage.step = step + 1

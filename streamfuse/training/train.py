@@ -37,7 +37,7 @@ from streamfuse.training.pairs import Pairs
 from streamfuse.training.play import play
 from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
 from streamfuse.training.schedule import Report
-from streamfuse.training.settings import TrainConfig
+from streamfuse.training.settings import TrainConfig, division_of
 from streamfuse.training.sound import SoundMixer
 from streamfuse.training.stages import (
     FRAME,
@@ -78,7 +78,7 @@ class Run:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.work, self.report = config, work, report
-        self.recordings: Recordings = read_recordings(data, config.data.division())
+        self.recordings: Recordings = read_recordings(data, division_of(config))
         if not self.recordings.sound or not self.recordings.pictures:
             raise ConfigError("training needs recordings of sound and pictures", where=data)
         self.spec = model_spec(config)
@@ -101,14 +101,13 @@ class Run:
 
     def learn(self) -> None:
         """The stages, each skipped where an earlier run of the same settings left its weights."""
-        config = self.config
-        self._stage("sound", self._hear, config.sound)
-        self._stage("picture", self._see, config.picture)
-        self._stage("fusion", self._fuse, config.fusion)
+        self._stage("sound", self._hear)
+        self._stage("picture", self._see)
+        self._stage("fusion", self._fuse)
 
-    def _stage(self, name: str, act: Callable[[], None], settings: object) -> None:
+    def _stage(self, name: str, act: Callable[[], None]) -> None:
         # What a stage leaves depends on everything before it, too.
-        said = f"{self.config.model_dump_json()}{settings!r}".encode()
+        said = self.config.model_dump_json(exclude_defaults=True).encode() + name.encode()
         kept = self.work / f"{name}-{sha256(said).hexdigest()[:12]}.pt"
         if kept.is_file():
             self.network.load_state_dict(torch.load(kept, weights_only=True))
