@@ -20,7 +20,7 @@ from streamfuse.errors import StageError
 from streamfuse.kernels.backend import Device
 from streamfuse.kernels.geometry import LUMA_SHARE, Span, colour_terms, spans, tap_range, tap_weight
 from streamfuse.kernels.spec import FrameSpec
-from streamfuse.kernels.staging import Staging
+from streamfuse.kernels.staging import I32, Staging, Work
 from streamfuse.types import F32, U8, Chroma, Picture
 
 THREADS = 128
@@ -165,11 +165,11 @@ class FrameWindowBatch:
     synchronising it. For one thread.
     """
 
-    def __init__(self, spec: FrameSpec, stream: Any = None) -> None:
+    def __init__(self, spec: FrameSpec, stream: Any = None, staging: Staging | None = None) -> None:
         self.spec = spec
         self.stream = cuda.stream() if stream is None else stream
         self._kernel = frame_window_kernel(spec.channels)
-        self._staging = Staging(self.stream)
+        self._staging = staging or Staging(self.stream)
         self._colours = cuda.to_device(_all_colours(), self.stream)
         std = np.array(spec.std[: spec.channels])
         norm = np.stack([1 / std, -np.array(spec.mean[: spec.channels]) / std]).astype(np.float32)
@@ -182,8 +182,11 @@ class FrameWindowBatch:
         out       device array (slots, channels, size, size) float32 or float16, C-contiguous
         raises    StageError: a slot out of range, or a picture too wide for a block's shared memory
         """
-        if not pictures:
-            return
+        if pictures:
+            self._staging.run(self.work(pictures, slots, out))
+
+    def work(self, pictures: Sequence[Picture], slots: Sequence[int], out: Any) -> Work:
+        """The same as a part of an upload; one picture or more."""
         if len(slots) != len(pictures) or not all(0 <= slot < out.shape[0] for slot in slots):
             rule = f"each picture needs a slot below {out.shape[0]}"
             raise StageError(rule, got=list(slots), where="frame_window on CUDA")
@@ -194,22 +197,27 @@ class FrameWindowBatch:
             raise StageError(rule, got=shared // 16, where="frame_window on CUDA", hint="shrink it first")
         head = len(pictures) * TABLE_WIDTH
         words = head + sum(each.words for each in layouts)
-        host = self._staging.begin(words)
-        table, at = host[:head].reshape(-1, TABLE_WIDTH), head
-        for index, (picture, place) in enumerate(zip(pictures, layouts, strict=True)):
-            table[index] = place.row
-            table[index, [0, 2, 3]] += at
-            table[index, 6] = _colour_index(picture)
-            table[index, 7] = slots[index]
-            _pack(picture.planes, place, host[at : at + place.words].view(np.uint8))
-            at += place.words
-        device = self._staging.upload(words)
-        rows = device[:head].reshape(len(pictures), TABLE_WIDTH)
+
+        def pack(host: I32) -> None:
+            table, at = host[:head].reshape(-1, TABLE_WIDTH), head
+            for index, (picture, place) in enumerate(zip(pictures, layouts, strict=True)):
+                table[index] = place.row
+                table[index, [0, 2, 3]] += at
+                table[index, 6] = _colour_index(picture)
+                table[index, 7] = slots[index]
+                _pack(picture.planes, place, host[at : at + place.words].view(np.uint8))
+                at += place.words
+
+        def launch(device: Any) -> None:
+            rows = device[:head].reshape(len(pictures), TABLE_WIDTH)
+            grid = (self.spec.size, len(pictures))
+            self._again = lambda out: self._kernel[grid, THREADS, self.stream, shared](
+                device, rows, rows.view(np.float32), self._colours, self._norm, out
+            )
+            self._again(out)
+
         self.uploaded_bytes = 4 * words
-        self._again = lambda out: self._kernel[(self.spec.size, len(pictures)), THREADS, self.stream, shared](
-            device, rows, rows.view(np.float32), self._colours, self._norm, out
-        )
-        self._again(out)
+        return Work(words, pack, launch)
 
     def launch_again(self, out: Any) -> Callable[[], None]:
         """The last launch over what it uploaded, for measuring the kernel alone."""

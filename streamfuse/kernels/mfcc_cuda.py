@@ -22,7 +22,7 @@ from streamfuse.kernels.backend import Device
 from streamfuse.kernels.mfcc_cpu import butterfly, powers
 from streamfuse.kernels.mfcc_tables import mfcc_tables
 from streamfuse.kernels.spec import MfccSpec
-from streamfuse.kernels.staging import Staging
+from streamfuse.kernels.staging import I32, Staging, Work
 from streamfuse.types import F32
 
 TABLE_WIDTH = 6
@@ -154,13 +154,15 @@ class MfccBatch:
     it. For one thread.
     """
 
-    def __init__(self, spec: MfccSpec, slots: int, stream: Any = None) -> None:
+    def __init__(
+        self, spec: MfccSpec, slots: int, stream: Any = None, staging: Staging | None = None
+    ) -> None:
         if spec.n_fft > _MAX_FFT:
             raise BackendError(f"n_fft on CUDA must be at most {_MAX_FFT}", got=spec.n_fft, where="MFCC spec")
         self.spec, self.slots = spec, slots
         self.stream = cuda.stream() if stream is None else stream
         self._kernel, self._tables = mfcc_kernel(spec), device_tables(spec, self.stream)
-        self._staging = Staging(self.stream)
+        self._staging = staging or Staging(self.stream)
         self._carry = cuda.to_device(np.zeros((2, max(1, slots), spec.n_fft), np.float32), self.stream)
         self._kept = np.full(slots, spec.context_samples, np.int64)
         self._side = np.zeros(slots, np.int64)
@@ -202,38 +204,53 @@ class MfccBatch:
 
         returns  device array (B * frames, n_mfcc) float32, `out` if given
         """
-        count = max(0, (batch.shape[1] + lead - self.spec.context_samples) // self.spec.hop_length)
-        rows = [(batch.shape[1], lead, -1, 0, i * count, False) for i in range(len(batch))]
-        return self._launch(list(batch), rows, len(batch) * count, out)
+        rows, total = self._whole_rows(batch.shape, lead)
+        return self._launch(list(batch), rows, total, out)
+
+    def whole_work(self, parts: list[F32], out: Any) -> Work:
+        """The same of parts (n,) of one length, each with its context, as a part of an upload."""
+        rows, _ = self._whole_rows((len(parts), len(parts[0])), 0)
+        return self._work(parts, rows, out)
+
+    def _whole_rows(self, shape: tuple[int, ...], lead: int) -> tuple[list[tuple[Any, ...]], int]:
+        count = max(0, (shape[1] + lead - self.spec.context_samples) // self.spec.hop_length)
+        rows = [(shape[1], lead, -1, 0, i * count, False) for i in range(shape[0])]
+        return rows, shape[0] * count
 
     def _launch(self, parts: list[F32], rows: list[tuple[Any, ...]], total: int, out: Any) -> Any:
-        if len(rows) > _MAX_ROWS:
-            raise StageError(f"a launch takes at most {_MAX_ROWS} rows", got=len(rows), where="MFCC on CUDA")
         if out is None:
             out = cuda.device_array((total, self.spec.n_mfcc), np.float32, stream=self.stream)
-        if not rows:
-            return out
+        if rows:
+            self._staging.run(self._work(parts, rows, out))
+        return out
+
+    def _work(self, parts: list[F32], rows: list[tuple[Any, ...]], out: Any) -> Work:
+        """The upload and the launch of these rows: (fresh, kept, slot, side, first frame, begins) each."""
+        if len(rows) > _MAX_ROWS:
+            raise StageError(f"a launch takes at most {_MAX_ROWS} rows", got=len(rows), where="MFCC on CUDA")
         # A stream that begins has zeros before it: they are uploaded with it, no second kernel clears them.
         leads = [kept if begins else 0 for _, kept, *_, begins in rows]
         head = len(rows) * TABLE_WIDTH
-        words = head + sum(map(len, parts)) + sum(leads)
-        host = self._staging.begin(words)
-        table, sound = host[:head].reshape(-1, TABLE_WIDTH), host[head:].view(np.float32)
-        at, most = 0, 1
-        for index, (fresh, kept, slot, side, first, _) in enumerate(rows):
-            lead = leads[index]
-            sound[at : at + lead] = 0
-            sound[at + lead : at + lead + fresh] = parts[index]
-            table[index] = at, fresh + lead, kept - lead, slot, side, first
-            at += lead + fresh
-            most = max(most, (kept + fresh - self.spec.context_samples) // self.spec.hop_length)
-        device = self._staging.upload(words)
-        grid, block = (most, len(rows)), threads_of(self.spec)
-        samples = device[head:].view(np.float32) if words > head else self._empty
-        self._kernel[grid, block, self.stream](
-            device[:head].reshape(len(rows), TABLE_WIDTH), samples, self._carry, *self._tables, out
-        )
-        return out
+        hop, context = self.spec.hop_length, self.spec.context_samples
+        most = max(1, *((kept + fresh - context) // hop for fresh, kept, *_ in rows))
+
+        def pack(host: I32) -> None:
+            table, sound, at = host[:head].reshape(-1, TABLE_WIDTH), host[head:].view(np.float32), 0
+            for index, (fresh, kept, slot, side, first, _) in enumerate(rows):
+                lead = leads[index]
+                sound[at : at + lead] = 0
+                sound[at + lead : at + lead + fresh] = parts[index]
+                table[index] = at, fresh + lead, kept - lead, slot, side, first
+                at += lead + fresh
+
+        def launch(device: Any) -> None:
+            samples = device[head:].view(np.float32) if device.shape[0] > head else self._empty
+            table = device[:head].reshape(len(rows), TABLE_WIDTH)
+            self._kernel[(most, len(rows)), threads_of(self.spec), self.stream](
+                table, samples, self._carry, *self._tables, out
+            )
+
+        return Work(head + sum(map(len, parts)) + sum(leads), pack, launch)
 
     @property
     def _empty(self) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,19 @@ from numba import cuda
 I32 = npt.NDArray[np.int32]
 _SMALLEST = 1 << 14
 """Words; growth is by doubling from here, so that a run settles after a few ticks."""
+
+
+class Work(NamedTuple):
+    """A part of an upload.
+
+    words   of 32 bits that it takes
+    pack    fills them, in host memory
+    launch  starts what reads them, on the device
+    """
+
+    words: int
+    pack: Callable[[I32], None]
+    launch: Callable[[Any], None]
 
 
 class Staging:
@@ -23,7 +37,21 @@ class Staging:
         self._stream = stream
         self._turn, self._words = 0, 0
 
-    def begin(self, words: int) -> I32:
+    def run(self, *works: Work) -> None:
+        """Pack all of them, upload them at once, and start each over its own part."""
+        words = sum(work.words for work in works)
+        if not words:
+            return
+        host, at = self._begin(words), 0
+        for work in works:
+            work.pack(host[at : at + work.words])
+            at += work.words
+        device, at = self._upload(words), 0
+        for work in works:
+            work.launch(device[at : at + work.words])
+            at += work.words
+
+    def _begin(self, words: int) -> I32:
         """Return host memory for `words` words of this tick, waiting until its last copy is done."""
         if words > self._words:
             self._grow(words)
@@ -31,7 +59,7 @@ class Staging:
         self._done[self._turn].synchronize()
         return self._host[self._turn][:words]
 
-    def upload(self, words: int) -> Any:
+    def _upload(self, words: int) -> Any:
         """Start the copy of the first `words` words; return the device array int32 (words,)."""
         target = self._device[:words]
         target.copy_to_device(self._host[self._turn][:words], stream=self._stream)

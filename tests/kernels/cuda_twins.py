@@ -10,10 +10,13 @@ import pytest
 from numba import config, cuda
 
 from streamfuse.errors import BackendError, StageError
+from streamfuse.kernels.backend import Device
 from streamfuse.kernels.frame_window import FrameSpec, checked_planes, frame_window, frame_window_reference
 from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
 from streamfuse.kernels.mfcc import MfccSpec, MfccStream, mfcc, mfcc_reference, mfcc_with_context
 from streamfuse.kernels.mfcc_cuda import MfccBatch
+from streamfuse.kernels.tick_batch import HostTickBatch
+from streamfuse.kernels.tick_batch_cuda import DeviceTickBatch
 from streamfuse.types import Picture
 from tests.kernels.signals import noise, random_picture, sounds, spoken, tone
 
@@ -198,3 +201,24 @@ def test_picture_too_wide_for_a_block_is_refused() -> None:
         StageError, match=r"may take 3072 words across its planes, got 4650 .*shrink it first"
     ):
         frame_window([wide], FrameSpec(size=4), backend="cuda")
+
+
+@pytest.mark.parametrize("shown", [(0, 1, 2, 3), (2,), ()])
+def test_batch_of_ticks_matches_the_cpu(shown: tuple[int, ...]) -> None:
+    """One upload for planes, samples and numbers, whatever is missing from it; other rows stay."""
+    spec, rows = FrameSpec(size=6), 4
+    seen = [(row, picture) for row, picture in zip(shown, pictures(), strict=False)]
+    heard = [noise(SMALL.context_samples + 60, seed=row) for row in range(3)]
+    numbers = np.arange(8, dtype=np.int32).reshape(4, 2)
+    frames = 60 // SMALL.hop_length
+    shapes = [(rows, 3, 6, 6), (rows, frames, SMALL.n_mfcc)]
+    expected = [np.full(shape, 7, np.float32) for shape in shapes] + [np.zeros_like(numbers)]
+    HostTickBatch(spec, SMALL).fill(seen, heard, numbers, tuple(expected))
+    batch = DeviceTickBatch(spec, SMALL, Device("cuda"))
+    got = [cuda.to_device(np.full(shape, 7, np.float32)) for shape in shapes]
+    got.append(cuda.to_device(np.zeros_like(numbers)))
+    for _ in range(3):  # both of the pinned buffers, and one again
+        batch.fill(seen, heard, numbers, tuple(got))
+    cuda.synchronize()
+    for one, other, bound in zip(got, expected, (CLOSE, CLOSE, 0), strict=True):
+        np.testing.assert_allclose(one.copy_to_host(), other, atol=bound, rtol=0)

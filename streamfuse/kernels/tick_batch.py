@@ -1,0 +1,78 @@
+"""Pictures and sound of a batch of ticks -> where the model reads them, on either device.
+
+Both kinds take the same arguments; `tick_batch()` makes the one for a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfuse.kernels.backend import Device
+from streamfuse.kernels.frame_window import frame_window
+from streamfuse.kernels.mfcc import mfcc_with_context
+from streamfuse.kernels.spec import FrameSpec, MfccSpec
+from streamfuse.types import F32, Picture
+
+I32 = npt.NDArray[np.int32]
+
+
+class TickBatch(Protocol):
+    """Runs both kernels over a batch.
+
+    stream  the CUDA stream that it works on, as an address (cudaStream_t); None on the CPU
+    """
+
+    stream: int | None
+
+    def fill(
+        self,
+        pictures: Sequence[tuple[int, Picture]],
+        samples: Sequence[F32],
+        numbers: I32,
+        into: tuple[Any, Any, Any],
+    ) -> None:
+        """Start writing a batch; what reads it on `stream` later needs no other wait.
+
+        pictures  (row of the result, picture) of each picture that there is
+        samples   (context + n,) float32 of rows 0, 1, ..., all of one length; rows beyond stay as they are
+        numbers   any int32 array, copied as it is: what the model has to be told of each row
+        into      the results: (rows, C, size, size) float32, (rows, frames, n_mfcc) float32 and one like
+                  `numbers`; C-contiguous NumPy arrays on the CPU, anything with
+                  __cuda_array_interface__ on CUDA
+        """
+
+
+class HostTickBatch:
+    """TickBatch on the CPU."""
+
+    stream: int | None = None
+
+    def __init__(self, frame: FrameSpec, sound: MfccSpec) -> None:
+        self._frame, self._sound = frame, sound
+
+    def fill(
+        self,
+        pictures: Sequence[tuple[int, Picture]],
+        samples: Sequence[F32],
+        numbers: I32,
+        into: tuple[Any, Any, Any],
+    ) -> None:
+        shown, heard, told = into
+        for row, picture in pictures:
+            frame_window([picture], self._frame, out=shown[row : row + 1])
+        for row, part in enumerate(samples):
+            mfcc_with_context(part[None], self._sound, out=heard[row : row + 1])
+        told[...] = numbers
+
+
+def tick_batch(frame: FrameSpec, sound: MfccSpec, device: Device) -> TickBatch:
+    """The TickBatch of a device. BackendError where the kernels cannot run on it."""
+    if device.kind == "cpu":
+        return HostTickBatch(frame, sound)
+    from streamfuse.kernels.tick_batch_cuda import DeviceTickBatch
+
+    return DeviceTickBatch(frame, sound, device)

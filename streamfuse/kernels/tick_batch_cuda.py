@@ -1,0 +1,76 @@
+"""The CUDA twin of a batch of ticks: one upload, and one launch of each kernel, for all streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import cuda
+
+from streamfuse.kernels.backend import Device
+from streamfuse.kernels.frame_window import checked_planes
+from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
+from streamfuse.kernels.mfcc_cuda import MfccBatch
+from streamfuse.kernels.spec import FrameSpec, MfccSpec
+from streamfuse.kernels.staging import Staging, Work
+from streamfuse.types import F32, Picture
+
+I32 = npt.NDArray[np.int32]
+
+
+class DeviceTickBatch:
+    """TickBatch on one GPU, in its primary context, which torch and PyAV use too."""
+
+    def __init__(self, frame: FrameSpec, sound: MfccSpec, device: Device) -> None:
+        self._gpu = cuda.gpus[device.index]
+        with self._gpu:
+            self._stream = cuda.stream()
+            self._staging = Staging(self._stream)
+            self._frames = FrameWindowBatch(frame, self._stream, self._staging)
+            self._voices = MfccBatch(sound, 0, self._stream, self._staging)
+        self.stream: int | None = _address(self._stream)
+
+    def fill(
+        self,
+        pictures: Sequence[tuple[int, Picture]],
+        samples: Sequence[F32],
+        numbers: I32,
+        into: tuple[Any, Any, Any],
+    ) -> None:
+        with self._gpu:
+            shown, heard, told = (_device_array(one) for one in into)
+            works = [_copy(numbers, told, self._stream)]
+            if pictures:
+                for row, picture in pictures:
+                    checked_planes(picture, f"row {row}")
+                rows, seen = zip(*pictures, strict=True)
+                works.append(self._frames.work(seen, rows, shown))
+            if samples:
+                frames = heard.reshape(heard.shape[0] * heard.shape[1], heard.shape[2])
+                works.append(self._voices.whole_work(list(samples), frames))
+            self._staging.run(*works)
+
+
+def _copy(numbers: I32, target: Any, stream: Any) -> Work:
+    flat = numbers.reshape(-1)
+
+    def pack(host: I32) -> None:
+        host[:] = flat
+
+    def launch(device: Any) -> None:
+        target.reshape(flat.size).copy_to_device(device, stream=stream)
+
+    return Work(flat.size, pack, launch)
+
+
+def _device_array(array: Any) -> Any:
+    """As numba sees it, without a wait: its owner works on our stream. In the simulator it is numba's own."""
+    return array if hasattr(array, "copy_to_device") else cuda.as_cuda_array(array, sync=False)
+
+
+def _address(stream: Any) -> int | None:
+    """cudaStream_t by the CUDA stream protocol; the simulator's streams have none."""
+    told = getattr(stream, "__cuda_stream__", None)
+    return None if told is None else int(told()[1])
