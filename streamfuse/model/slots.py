@@ -7,15 +7,19 @@ for the host, whatever the number of layers (PyTorch, "CUDA semantics", CUDA Gra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from streamfuse.errors import StageError
 from streamfuse.model.runtime import Model, State
+from streamfuse.model.spec import ModelSpec
+from streamfuse.types import F32
 
 GRAPH_WARM_UPS = 3
 """Calls before a capture: cuDNN chooses its algorithms and the allocator its blocks in them."""
@@ -24,14 +28,24 @@ GRAPH_WARM_UPS = 3
 class SlotStates:
     """Rows of state, one for each slot and a last one that padding uses.
 
-    A slot is a small integer that a stream owns from open() to close(); its row is as new after open().
+    A slot is a small integer that a stream owns from open() to close(). Its row holds what came before:
+    the stream's first step begins it anew (Bucket.numbers). For a model of sliding clips the last T
+    pictures and sounds are two more tensors of the state.
     """
 
     def __init__(self, model: Model, slots: int) -> None:
+        spec = model.spec
         self.model, self.slots = model, slots
+        self._dims = [one.batch_dim for one in spec.state]
         self.rows: State = model.init_state(slots + 1)
-        self._zero = model.init_state(1)
-        self._dims = [one.batch_dim for one in model.spec.state]
+        self.new: State = model.init_state(1)
+        if spec.video.frames > 1:
+            device = torch.device(str(model.device))
+            for rows in (slots + 1, 1):
+                video = torch.zeros(spec.video_shape(rows), device=device)
+                audio = torch.zeros((rows, spec.video.frames, *_one_sound(spec)), device=device)
+                (self.rows if rows > 1 else self.new).extend([video, audio])
+            self._dims += [0, 0]
         self._free = list(range(slots - 1, -1, -1))
 
     @property
@@ -39,24 +53,22 @@ class SlotStates:
         """The row that padding steps; no stream's."""
         return self.slots
 
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
     def open(self) -> int:
         """A slot of one's own. StageError where there is none left."""
         if not self._free:
-            raise StageError(f"a device holds {self.slots} streams", got="one more", where="slots")
-        slot = self._free.pop()
-        self.reset(slot)
-        return slot
+            rule = f"a device holds {self.slots} streams"
+            raise StageError(rule, got="one more", where="slots", hint="raise model.max_streams")
+        return self._free.pop()
 
     def close(self, slot: int) -> None:
         self._free.append(slot)
 
-    def reset(self, slot: int) -> None:
-        """Begin the stream in `slot` anew."""
-        for rows, zero, dim in zip(self.rows, self._zero, self._dims, strict=True):
-            rows.select(dim, slot).copy_(zero.select(dim, 0))
-
     def take(self, slot: int) -> State:
-        """A copy of one stream's state, as Model.step() takes it at batch 1."""
+        """A copy of one stream's state: the model's tensors at batch 1, then those of its clip."""
         return [rows.narrow(dim, slot, 1).clone() for rows, dim in zip(self.rows, self._dims, strict=True)]
 
     def put(self, slot: int, state: State) -> None:
@@ -64,9 +76,13 @@ class SlotStates:
         for rows, one, dim in zip(self.rows, state, self._dims, strict=True):
             rows.narrow(dim, slot, 1).copy_(one)
 
-    def gather(self, index: Tensor) -> State:
-        """The rows of `index` (B,) int64, on the device, as a state of batch B."""
-        return [rows.index_select(dim, index) for rows, dim in zip(self.rows, self._dims, strict=True)]
+    def gather(self, index: Tensor, begins: Tensor) -> State:
+        """The rows of `index` (B,) int64 as a state of batch B; as new where `begins` (B,) bool."""
+        gathered: State = []
+        for rows, new, dim in zip(self.rows, self.new, self._dims, strict=True):
+            mask = begins.view([-1 if d == dim else 1 for d in range(rows.dim())])
+            gathered.append(torch.where(mask, new, rows.index_select(dim, index)))
+        return gathered
 
     def scatter(self, index: Tensor, state: State) -> None:
         for rows, fresh, dim in zip(self.rows, state, self._dims, strict=True):
@@ -77,16 +93,16 @@ class SlotStates:
 class Bucket:
     """Where one batch size finds its inputs and leaves its logits; the same memory at every step.
 
-    video    (B, V, T, C, H, W) float32;  audio (B, Ta, n_mfcc) float32
-    present  (B, V + 1) bool;  index (B,) int64: the slot of each row
-    logits   one (B, classes) per head
+    pictures  (B, V, C, H, W) float32, this tick's; what lies where a view is missing does not matter
+    sounds    (B, frames of a tick, n_mfcc) float32
+    numbers   (B, 2 + V + 1) int32: slot, begins anew, then present of each view and of the sound
+    logits    (B, classes of all heads side by side) float32: one copy brings them down
     """
 
-    video: Tensor
-    audio: Tensor
-    present: Tensor
-    index: Tensor
-    logits: list[Tensor]
+    pictures: Tensor
+    sounds: Tensor
+    numbers: Tensor
+    logits: Tensor
     graph: Any
 
 
@@ -95,13 +111,29 @@ class SlotStepper:
 
     A row's result does not depend on the rows beside it, but may on the batch size (DESIGN, "Identity of
     results"): with one bucket the results are those of that size, whoever is there.
+
+    stream  CUDA stream (cudaStream_t) on which the inputs are written; the steps follow on the same
     """
 
-    def __init__(self, model: Model, slots: int, buckets: Sequence[int], *, graphs: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        slots: int,
+        buckets: Sequence[int],
+        *,
+        stream: int | None = None,
+        graphs: bool = True,
+    ) -> None:
         self.states = SlotStates(model, slots)
         self._model = model
         self._sizes = sorted(set(buckets))
         self._graphs = graphs and model.device.kind == "cuda"
+        self._stream = None
+        if stream is not None:
+            torch.cuda.synchronize()  # what the states were filled with lies on another stream
+            self._stream = torch.cuda.ExternalStream(  # type: ignore[no-untyped-call]
+                stream, device=str(model.device)
+            )
         self._buckets: dict[int, Bucket] = {}
 
     @property
@@ -109,7 +141,7 @@ class SlotStepper:
         return self._sizes[-1]
 
     def bucket(self, streams: int) -> Bucket:
-        """The inputs to fill for this many streams: rows beyond them are padding already.
+        """The inputs to fill for this many streams, the rows beyond them as `padding()` says.
 
         raises  StageError: more than the largest bucket
         """
@@ -117,37 +149,53 @@ class SlotStepper:
         if size is None:
             raise StageError(f"a batch holds {self.largest} streams", got=streams, where="slots")
         if size not in self._buckets:
-            self._buckets[size] = self._new_bucket(size)
+            with self._on_stream():
+                self._buckets[size] = self._new_bucket(size)
         return self._buckets[size]
 
-    def step(self, bucket: Bucket) -> list[Tensor]:
-        """One tick of the rows in the bucket: logits (B, classes) per head, on the device.
+    def padding(self) -> list[int]:
+        """The numbers of a row that is nobody's."""
+        return [self.states.spare, 1, *[0] * (len(self._model.spec.views) + 1)]
 
-        They are overwritten by the next step of the same bucket.
-        """
-        with torch.inference_mode():
+    def step(self, bucket: Bucket) -> list[F32]:
+        """One tick of the rows in the bucket: logits (B, classes) per head, waited for."""
+        with self._on_stream(), torch.inference_mode():
             if bucket.graph is not None:
                 bucket.graph.replay()
             else:
                 self._run(bucket)
-        return bucket.logits
+            down = bucket.logits.cpu().numpy().copy()
+        classes = [len(head.labels) for head in self._model.spec.heads]
+        return np.split(down, np.cumsum(classes)[:-1], axis=1)
+
+    @contextmanager
+    def _on_stream(self) -> Iterator[None]:
+        with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
+            yield
 
     def _run(self, bucket: Bucket) -> None:
-        state = self.states.gather(bucket.index)
-        logits, fresh = self._model.step_tensors(bucket.video, bucket.audio, bucket.present, state)
-        self.states.scatter(bucket.index, fresh)
-        for target, one in zip(bucket.logits, logits, strict=True):
-            target.copy_(one)
+        index, begins = bucket.numbers[:, 0].long(), bucket.numbers[:, 1] > 0
+        present = bucket.numbers[:, 2:] > 0
+        seen = torch.where(present[:, :-1, None, None, None], bucket.pictures, 0.0)
+        state = self.states.gather(index, begins)
+        video, audio = seen.unsqueeze(2), bucket.sounds
+        clips: list[Tensor] = []
+        if self._model.spec.video.frames > 1:
+            clips = _slid(state[-2:], seen, bucket.sounds, begins)
+            video, audio, state = clips[0], clips[1].flatten(1, 2), state[:-2]
+        logits, fresh = self._model.step_tensors(video, audio, present, state)
+        self.states.scatter(index, [*fresh, *clips])
+        torch.cat(logits, 1, out=bucket.logits)
 
     def _new_bucket(self, size: int) -> Bucket:
         spec = self._model.spec
         device = torch.device(str(self._model.device))
+        shape = spec.video_shape(size)
         bucket = Bucket(
-            video=torch.zeros(spec.video_shape(size), device=device),
-            audio=torch.zeros(spec.audio_shape(size), device=device),
-            present=torch.zeros((size, len(spec.views) + 1), dtype=torch.bool, device=device),
-            index=torch.full((size,), self.states.spare, dtype=torch.int64, device=device),
-            logits=[torch.zeros((size, len(head.labels)), device=device) for head in spec.heads],
+            pictures=torch.zeros(shape[:2] + shape[3:], device=device),
+            sounds=torch.zeros((size, *_one_sound(spec)), device=device),
+            numbers=torch.tensor([self.padding()] * size, dtype=torch.int32, device=device),
+            logits=torch.zeros((size, sum(len(head.labels) for head in spec.heads)), device=device),
             graph=torch.cuda.CUDAGraph() if self._graphs else None,
         )
         if bucket.graph is not None:
@@ -165,3 +213,21 @@ class SlotStepper:
             torch.cuda.current_stream().wait_stream(side)
             with torch.cuda.graph(bucket.graph):
                 self._run(bucket)
+
+
+def _one_sound(spec: ModelSpec) -> tuple[int, int]:
+    """(frames, coefficients) of one tick."""
+    return spec.frames_per_tick, spec.audio.n_mfcc
+
+
+def _slid(clips: State, seen: Tensor, sounds: Tensor, begins: Tensor) -> list[Tensor]:
+    """The last T pictures (B, V, T, C, H, W) and sounds (B, T, frames, n_mfcc), this tick's the newest.
+
+    Before T ticks have come, the first one stands for those before it.
+    """
+    video, audio = clips
+    picture, sound = seen.unsqueeze(2), sounds.unsqueeze(1)
+    return [
+        torch.where(begins.view(-1, 1, 1, 1, 1, 1), picture, torch.cat([video[:, :, 1:], picture], 2)),
+        torch.where(begins.view(-1, 1, 1, 1), sound, torch.cat([audio[:, 1:], sound], 1)),
+    ]

@@ -9,7 +9,7 @@ import torch
 from streamfuse.errors import StageError
 from streamfuse.model.export import export_model
 from streamfuse.model.runtime import Model, load_model
-from streamfuse.model.slots import Bucket, SlotStates, SlotStepper
+from streamfuse.model.slots import SlotStates, SlotStepper
 from tests.model.networks import random_network, small_spec
 
 CLOSE = 1e-5
@@ -36,14 +36,17 @@ def inputs(model: Model, seed: int) -> Seen:
     return video, audio, present
 
 
-def fill(bucket: Bucket, ticks: list[tuple[int, Seen]], spare: int) -> None:
-    bucket.index.fill_(spare)
-    bucket.present.fill_(False)
-    for row, (slot, (video, audio, present)) in enumerate(ticks):
-        bucket.index[row] = slot
-        bucket.video[row : row + 1] = torch.from_numpy(video)
-        bucket.audio[row : row + 1] = torch.from_numpy(audio)
-        bucket.present[row : row + 1] = torch.from_numpy(present)
+def step(
+    stepper: SlotStepper, rows: list[tuple[int, Seen]], begins: bool = False, size: int | None = None
+) -> list[np.ndarray]:
+    """Fill a bucket with these slots' ticks and step it."""
+    bucket = stepper.bucket(size or len(rows))
+    bucket.numbers[:] = torch.tensor(stepper.padding(), dtype=torch.int32)
+    for row, (slot, (video, audio, present)) in enumerate(rows):
+        bucket.numbers[row] = torch.tensor([slot, begins, *present[0].tolist()], dtype=torch.int32)
+        bucket.pictures[row] = torch.from_numpy(video[0, :, 0])
+        bucket.sounds[row] = torch.from_numpy(audio[0])
+    return stepper.step(bucket)
 
 
 def test_streams_together_answer_as_each_alone(model: Model) -> None:
@@ -55,9 +58,7 @@ def test_streams_together_answer_as_each_alone(model: Model) -> None:
     for tick in range(TICKS):
         here = random.permutation(STREAMS)[: random.integers(1, STREAMS + 1)]
         seen = [(slots[s], inputs(model, 100 * tick + s)) for s in here]
-        bucket = stepper.bucket(len(seen))
-        fill(bucket, seen, stepper.states.spare)
-        logits = [one.clone().numpy() for one in stepper.step(bucket)]
+        logits = step(stepper, seen)
         for row, stream in enumerate(here):
             expected, alone[stream] = model.step(*seen[row][1], alone[stream])
             for got, one in zip(logits, expected, strict=True):
@@ -72,22 +73,20 @@ def test_in_one_bucket_company_changes_no_bit(model: Model) -> None:
         slots = [stepper.states.open() for _ in range(4)]
         for tick in range(TICKS):
             seen = [(slots[s], inputs(model, 100 * tick + s)) for s in range(company + 1)]
-            bucket = stepper.bucket(len(seen))
-            fill(bucket, seen, stepper.states.spare)
-            logits = [one[0].clone().numpy() for one in stepper.step(bucket)]
+            logits = [one[0] for one in step(stepper, seen)]
         answers.append(logits)
     for one, other in zip(*answers, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_slot_that_is_given_again_is_as_new(model: Model) -> None:
-    states = SlotStates(model, 2)
-    slot = states.open()
-    states.put(slot, [torch.ones_like(one) for one in model.init_state(1)])
-    states.close(slot)
-    assert states.open() == slot
-    for got, new in zip(states.take(slot), model.init_state(1), strict=True):
-        assert torch.equal(got, new)
+def test_first_step_of_a_slot_begins_it_anew(model: Model) -> None:
+    """Whatever lies in the row: a slot that was another stream's, a session that ended, NaN."""
+    stepper = SlotStepper(model, 1, (1,))
+    slot = stepper.states.open()
+    stepper.states.put(slot, [torch.full_like(one, torch.nan) for one in model.init_state(1)])
+    expected, _ = model.step(*inputs(model, 1), model.init_state(1))
+    for got, one in zip(step(stepper, [(slot, inputs(model, 1))], begins=True), expected, strict=True):
+        np.testing.assert_allclose(got, one, atol=CLOSE, rtol=0)
 
 
 def test_state_taken_out_and_put_back_goes_on(model: Model) -> None:
@@ -95,13 +94,9 @@ def test_state_taken_out_and_put_back_goes_on(model: Model) -> None:
     stepper = SlotStepper(model, 2, (2,))
     first, second = stepper.states.open(), stepper.states.open()
     for tick in range(3):
-        bucket = stepper.bucket(1)
-        fill(bucket, [(first, inputs(model, tick))], stepper.states.spare)
-        stepper.step(bucket)
+        step(stepper, [(first, inputs(model, tick))])
     stepper.states.put(second, stepper.states.take(first))
-    bucket = stepper.bucket(2)
-    fill(bucket, [(first, inputs(model, 9)), (second, inputs(model, 9))], stepper.states.spare)
-    for logits in stepper.step(bucket):
+    for logits in step(stepper, [(first, inputs(model, 9)), (second, inputs(model, 9))]):
         np.testing.assert_allclose(logits[0], logits[1], atol=CLOSE, rtol=0)
 
 
@@ -109,21 +104,21 @@ def test_padding_touches_no_stream(model: Model) -> None:
     stepper = SlotStepper(model, 2, (2,))
     slot = stepper.states.open()
     before = stepper.states.take(slot)
-    bucket = stepper.bucket(1)
-    fill(bucket, [], stepper.states.spare)
-    stepper.step(bucket)
+    step(stepper, [], size=1)
     assert all(torch.equal(a, b) for a, b in zip(before, stepper.states.take(slot), strict=True))
 
 
 def test_more_streams_than_slots_is_refused(model: Model) -> None:
     states = SlotStates(model, 1)
     states.open()
-    with pytest.raises(StageError, match=r"^a device holds 1 streams, got one more \[slots\]$"):
+    with pytest.raises(
+        StageError, match=r"^a device holds 1 streams, got one more \[slots\]; raise model.max_streams$"
+    ):
         states.open()
 
 
 def test_more_rows_than_the_largest_bucket_is_refused(model: Model) -> None:
     stepper = SlotStepper(model, 4, (1, 2))
-    assert stepper.bucket(1).index.shape == (1,)
+    assert stepper.bucket(1).numbers.shape[0] == 1
     with pytest.raises(StageError, match=r"^a batch holds 2 streams, got 3 \[slots\]$"):
         stepper.bucket(3)
