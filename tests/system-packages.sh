@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs the operating system's packages that integration tests use: a real RTSP server (GStreamer).
+# Installs the operating system's packages that tests use: a real RTSP server (GStreamer), an MQTT broker.
 # Only as root or with password-free sudo, and only where apt is; otherwise names what is skipped.
 set -u
 packages=(
     python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    mosquitto openssl
 )
 
 missing=()

@@ -26,7 +26,7 @@ def discovery(config: MqttTarget, sources: Sequence[str], heads: Sequence[HeadSp
             "binary_sensor",
             "status",
             name="Connection",
-            state_topic=f"{config.topic}/{source}/status",
+            state_topic=f"{config.topic}/{level(source)}/status",
             payload_on="online",
             payload_off="offline",
             device_class="connectivity",
@@ -44,6 +44,11 @@ def identifier(text: str) -> str:
     return word if word == text else f"{word}_{zlib.crc32(text.encode()):08x}"
 
 
+def level(text: str) -> str:
+    """A name as one level of a topic, in which +, # and / mean something."""
+    return identifier(text) if re.search(r"[+#/\x00-\x1f\x7f]", text) else text
+
+
 def _event(config: MqttTarget, source: str, head: HeadSpec) -> Entity:
     # An event entity wants `event_type`, and takes whatever stands beside it as attributes.
     template = (
@@ -56,7 +61,7 @@ def _event(config: MqttTarget, source: str, head: HeadSpec) -> Entity:
         "event",
         f"{identifier(head.name)}_event",
         name=f"{head.name} event",
-        state_topic=f"{config.topic}/{source}/event/{head.name}",
+        state_topic=f"{config.topic}/{level(source)}/event/{level(head.name)}",
         event_types=["new", "end"],
         value_template=template,
     )
@@ -67,7 +72,7 @@ def _sensor(config: MqttTarget, source: str, head: HeadSpec) -> Entity:
     template = f"{{{{ {place}.label }}}}"
     if head.kind == "sigmoid":
         template = f"{{{{ {place}.labels | map('first') | join(', ') or 'none' }}}}"
-    topic = f"{config.topic}/{source}/label"
+    topic = f"{config.topic}/{level(source)}/label"
     return _entity(
         config,
         source,
@@ -85,7 +90,7 @@ def _entity(config: MqttTarget, source: str, component: str, word: str, **fields
     node = f"{identifier(config.topic)}_{identifier(source)}"
     topics = [f"{config.topic}/status"]
     if component != "binary_sensor":
-        topics.append(f"{config.topic}/{source}/status")
+        topics.append(f"{config.topic}/{level(source)}/status")
     record = {
         **fields,
         "unique_id": f"{node}_{word}",

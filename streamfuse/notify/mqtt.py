@@ -25,7 +25,7 @@ from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.labels.lines import label_line
 from streamfuse.model.spec import HeadSpec
 from streamfuse.notify.courier import NotTaken
-from streamfuse.notify.discovery import discovery
+from streamfuse.notify.discovery import discovery, level
 from streamfuse.notify.rules import Notice
 from streamfuse.types import NS, Label
 
@@ -121,7 +121,7 @@ class MqttSender:
             return
 
     def _topic(self, *parts: str) -> str:
-        return "/".join((self._config.topic, *parts))
+        return "/".join((self._config.topic, *map(level, parts)))
 
     def _on_connect(
         self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any

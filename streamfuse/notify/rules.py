@@ -76,7 +76,8 @@ class RuleStage:
         if told.kind == "end":
             return self._on_end(place, told, now_ns, wall_ns)
         one = self._open[place] = _Open(told)
-        return self._begin_if_due(one, self._reached_ns.get(told.source, told.start_ns), now_ns, wall_ns)
+        reached_ns = max(told.start_ns, self._reached_ns.get(told.source, 0))
+        return self._begin_if_due(one, reached_ns, now_ns, wall_ns)
 
     def _on_label(self, label: Label, now_ns: int, wall_ns: int) -> list[Notice]:
         source, notices = label.head.source, []
@@ -132,7 +133,7 @@ class Rules:
     def __init__(self, config: NotifyConfig) -> None:
         rules = config.rules or (NotifyRule(),)
         self._stages = [RuleStage(rule, tuple(config.targets)) for rule in rules]
-        self._heard: set[tuple[str, Place]] = set()
+        self._heard: set[tuple[str, Place, int]] = set()
         """Targets that were told of an event that is open."""
 
     def push(self, told: Label | Event, now_ns: int, wall_ns: int) -> list[Notice]:
@@ -149,9 +150,10 @@ class Rules:
 
     def _once(self, notice: Notice) -> Notice:
         """A beginning for targets that have not heard of it, an end for those that have."""
-        place, begins = place_of(notice.event), notice.event.kind == "new"
-        targets = tuple(name for name in notice.targets if ((name, place) in self._heard) != begins)
-        keys = {(name, place) for name in targets}
+        event, begins = notice.event, notice.event.kind == "new"
+        known = {(name, place_of(event), event.start_ns): name for name in notice.targets}
+        keys = {key for key in known if (key in self._heard) != begins}
+        targets = tuple(known[key] for key in known if key in keys)
         self._heard = self._heard | keys if begins else self._heard - keys
         return replace(notice, targets=targets)
 

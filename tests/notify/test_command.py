@@ -1,0 +1,77 @@
+"""Programs that are started for an event: what they get, and what becomes of those that misbehave."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streamfuse.clock import SYSTEM
+from streamfuse.config_notify import CommandTarget
+from streamfuse.notify.command import CommandSender
+from streamfuse.notify.courier import NotTaken
+from streamfuse.types import NS
+from tests.notify.made import notice
+
+KEEP = """
+import json, os, sys
+with open(sys.argv[1], "w") as file:
+    json.dump({"argv": sys.argv[2:], "event": json.load(sys.stdin), "environ": dict(os.environ)}, file)
+"""
+
+
+def run(*words: object, timeout_s: float = 20) -> None:
+    config = {"kind": "command", "run": [str(word) for word in words], "timeout_s": timeout_s}
+    CommandSender(CommandTarget.model_validate(config)).send(notice())
+
+
+def failure(*words: object, timeout_s: float = 20) -> NotTaken:
+    with pytest.raises(NotTaken) as caught:
+        run(*words, timeout_s=timeout_s)
+    return caught.value
+
+
+def test_program_gets_its_arguments_as_they_are_and_the_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOOR_PASSWORD", "geheim")
+    words = ("$HOME", "a; touch b", "$(id)", "*", "two words", "")
+    run(sys.executable, "-c", KEEP, tmp_path / "kept", *words)
+    kept = json.loads((tmp_path / "kept").read_text())
+    assert kept["argv"] == list(words)
+    assert kept["event"] == json.loads(notice().body)
+    assert kept["environ"]["STREAMFUSE_EVENT"] == "new"
+    assert "PATH" in kept["environ"]
+    assert "geheim" not in str(kept["environ"])
+
+
+def test_program_that_is_not_there_is_refused_for_good() -> None:
+    error = failure("/nowhere/at-all", "--token=geheim")
+    assert (str(error), error.again) == (
+        "at-all must be a program that can be started, got No such file or directory",
+        False,
+    )
+
+
+@pytest.mark.parametrize(("code", "again"), [(1, False), (75, True)])
+def test_exit_code_is_told_and_75_asks_for_another_try(code: int, again: bool) -> None:
+    error = failure("sh", "-c", f"exit {code}")
+    assert (str(error), error.again) == (f"sh must exit with 0, got {code}", again)
+
+
+def test_program_that_does_not_read_its_input_is_no_failure() -> None:
+    run("true")
+
+
+def test_program_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    ids = tmp_path / "ids"
+    error = failure("sh", "-c", f"sleep 1000 & echo $! $$ > {ids}; wait", timeout_s=0.5)
+    assert str(error) == "sh must end within 0.5 s, got a program that runs"
+    last_ns = SYSTEM.monotonic_ns() + 10 * NS
+    for pid in map(int, ids.read_text().split()):
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert SYSTEM.monotonic_ns() < last_ns, f"{pid} still runs"
+            SYSTEM.sleep_ns(NS // 100)
