@@ -27,9 +27,9 @@ def be_discreet(words: Iterable[str]) -> None:
     from streamfuse.media.source import parse_source
 
     for word in addresses:
-        for text in {word, word.partition("=")[2]}:  # NAME=SOURCE, --option=SOURCE
-            with contextlib.suppress(StreamfuseError):
-                parse_source(text, allow_hls=True)
+        text = word[word.rfind("=", 0, word.index("://")) + 1 :]  # of NAME=SOURCE, --option=SOURCE
+        with contextlib.suppress(StreamfuseError):
+            parse_source(text, allow_hls=True)
     guard_stderr()
     hide_arguments()
 
@@ -45,7 +45,7 @@ def hide_arguments() -> None:
             return
         at = 0
         for word in shown.split(b"\0"):
-            if _ADDRESS.fullmatch(word):
+            if b"://" in word:
                 hidden = _hidden(word)
                 ctypes.memmove(start + at, hidden, len(hidden))
             at += len(word) + 1
@@ -56,6 +56,6 @@ def _hidden(word: bytes) -> bytes:
     from streamfuse.media.redact import redact_known
 
     shown = redact_known(word.decode(errors="replace")).encode()
-    if shown == word and (b"@" in word or b"?" in word):  # not one that we could read
+    if shown == word and _ADDRESS.fullmatch(word) and (b"@" in word or b"?" in word):  # one we cannot read
         shown = word.partition(b"://")[0] + b"://***"
     return shown[: len(word)].ljust(len(word), b"*" if len(shown) < 3 else b" ")

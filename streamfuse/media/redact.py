@@ -72,7 +72,7 @@ def remember_unreadable(text: str) -> None:
     """The same for an address that cannot be taken apart: all of it before its last @, and its words."""
     scheme, _, rest = text.partition("://")
     userinfo, _, _ = rest.rpartition("@")
-    pieces = re.split(r"[:/?#@&=]", userinfo or rest)
+    pieces = re.split(r"[:/?#@&=]", userinfo or rest.partition("/")[2])
     values = {value for value in (userinfo, *pieces) if len(value) >= SHORTEST} - _WORDS
     display = f"{scheme}://{MASK}"
     remember(Secrets(tuple(sorted(values, key=lambda value: (-len(value), value))), ((text, display),)))
