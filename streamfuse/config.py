@@ -106,6 +106,8 @@ class OutputConfig(Section):
     """A timeline in one self-contained page: <stem>.html."""
     overlay: bool = False
     """The recording with the labels burnt in: <stem>.overlay.mp4."""
+    checkpoint_s: float = Field(3.0, gt=0, le=3600)
+    """Wall time between two checkpoints: so much work is done again after a crash, at most."""
 
 
 SourceName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/]+$")]

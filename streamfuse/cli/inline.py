@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamfuse.cli.progress import RunProgress
+from streamfuse.checkpoint.carried import analysed, point_of, take_up
+from streamfuse.checkpoint.identity import Identity, identity
+from streamfuse.checkpoint.keeper import Keeper
+from streamfuse.checkpoint.outputs import RecordedOutputs
+from streamfuse.checkpoint.plan import closing, finished, look
+from streamfuse.checkpoint.record import (
+    Checkpoint,
+    CheckpointFile,
+    Told,
+    decode_analysed,
+    decode_told,
+    encode,
+)
+from streamfuse.cli.patience import WaitForRoom
+from streamfuse.cli.progress import RunProgress, clock_text
 from streamfuse.cli.recording import Report, Span, goal
+from streamfuse.cli.stop import Stop
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
-from streamfuse.errors import StreamfuseError
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.pipeline.recorded import Processing, process_source
-from streamfuse.sinks import FileSink, open_file_sinks
-from streamfuse.sinks.summary import LabelShares
 from streamfuse.types import Label
 
 PROGRESS_TICKS = 10
@@ -23,84 +33,154 @@ PROGRESS_TICKS = 10
 
 @dataclass(frozen=True)
 class Run:
-    """What the recordings of one command share, where all is done in this process."""
+    """What the recordings of one command share, where all is done in this process.
+
+    resume  False: what earlier runs left is forgotten
+    """
 
     model: Model
     config: AppConfig
     output: Path
+    stop: Stop
     span: Span | None = None
+    resume: bool = True
     clock: Clock = SYSTEM
 
 
-def load(config: AppConfig, output: Path, span: Span | None = None) -> Run:
+def load(
+    config: AppConfig, output: Path, stop: Stop, span: Span | None = None, *, resume: bool = True
+) -> Run:
     """Load the model that the configuration names. ModelError where it is refused."""
     wanted = config.model
     model = load_model(wanted.path, device=wanted.device, sha256=wanted.sha256, threads=wanted.threads)
-    return Run(model, config, output, span)
+    return Run(model, config, output, stop, span, resume)
 
 
 def process_recording(run: Run, report: Report, progress: RunProgress) -> None:
-    """Do one job, filling in its report; its files are finished, or only `.part` is left.
+    """Do one job, filling in its report; its files are finished, or `.part`s and a checkpoint are left.
 
-    raises  StreamfuseError; what was learnt until then is in the report
+    raises  StreamfuseError, Stopped; what was learnt until then is in the report
     """
     job, begun_ns = report.job, run.clock.monotonic_ns()
     try:
         if job.error is not None:
             raise job.error
         assert job.source is not None
-        source = process_source(job.source, run.model, run.config, name=job.name, span=run.span)
-        with source as processing:
-            report.duration_ns = processing.info.duration_ns
-            goal_ns = goal(processing.info.duration_ns, run.span)
-            progress.begin(job.given, goal_ns, run.span[0] if run.span else 0)
-            base = run.output / job.stem
-            with _finished(
-                open_file_sinks(run.config, base, source=job.source, model=run.model.spec, span=run.span)
-            ) as sinks:
-                _write_all(processing, sinks, report, progress)
-            report.outputs = [sink.path.relative_to(run.output).as_posix() for sink in sinks]
-            report.truncated = processing.truncated
-            report.counters = processing.counters
-        report.status = "done"
+        file = CheckpointFile(run.output / job.stem)
+        if not run.resume:
+            file.remove()
+        facts = run.model.sha256, str(run.model.device)
+        who = identity(
+            job.source, job.name, run.config, model_sha256=facts[0], device=facts[1], span=run.span
+        )
+        found = look(run.output / job.stem, who)
+        if found is not None and found.phase == "done":
+            report.take_done(found)
+        else:
+            with run.stop.orderly():
+                _process(run, report, progress, who, found)
     finally:
         progress.end(job.given)
         report.wall_ns = run.clock.monotonic_ns() - begun_ns
 
 
-def _write_all(
-    processing: Processing, sinks: Sequence[FileSink], report: Report, progress: RunProgress
+def _process(
+    run: Run, report: Report, progress: RunProgress, who: Identity, found: Checkpoint | None
 ) -> None:
-    shares = LabelShares()
-    for item in processing:
-        if isinstance(item, Label):
-            if shares.ticks == 0:
-                report.start_ns = item.head.start_ns
-            shares.push(item)
-            report.ticks, report.end_ns = shares.ticks, item.head.end_ns
-            for sink in sinks:
-                sink.write_label(item)
-            if item.head.index % PROGRESS_TICKS == 0:
-                progress.advance(report.job.given, item.head.end_ns)
-        else:
-            for sink in sinks:
-                sink.write_event(item)
-    report.label_shares = shares.as_dict()
+    """Begin the recording, or go on after its checkpoint; to its end, or until the run is to stop."""
+    job = report.job
+    assert job.source is not None
+    carried = None if found is None else decode_analysed(found.analysed)
+    told = None if found is None else decode_told(found.told)
+    source = process_source(
+        job.source,
+        run.model,
+        run.config,
+        name=job.name,
+        span=run.span,
+        resume=None if carried is None else point_of(carried),
+        should_stop=lambda: run.stop.asked,
+    )
+    with source as processing:
+        report.duration_ns = processing.info.duration_ns
+        if carried is not None and told is not None:
+            take_up(processing.interpreter.stepper, carried)
+            processing.interpreter.labeller.state = told.labeller
+            processing.interpreter.events.state = told.events
+        _announce(run, report, progress, told)
+        outputs = RecordedOutputs(
+            run.config,
+            run.output / job.stem,
+            source=job.source,
+            model=run.model.spec,
+            span=run.span,
+            resume=told,
+            patience=WaitForRoom(progress, job.given, run.clock, lambda: run.stop.asked),
+        )
+        try:
+            _write_all(run, processing, outputs, report, progress, who)
+            if not processing.stopped:
+                _finish(run, processing, outputs, report, who)
+        finally:
+            outputs.close(complete=False)
 
 
-@contextmanager
-def _finished(sinks: Sequence[FileSink]) -> Iterator[Sequence[FileSink]]:
-    """Close every sink, as complete only if all went well, also in closing the ones before it."""
-    complete = False
+def _announce(run: Run, report: Report, progress: RunProgress, told: Told | None) -> None:
+    """Begin its line; say where it goes on."""
+    given = report.job.given
+    if told is not None:
+        report.resumed_ns = told.end_ns
+        progress.say(f"{given}: goes on at {clock_text(told.end_ns)} after {told.shares.ticks} ticks")
+    begin_ns = run.span[0] if run.span else 0
+    progress.begin(given, goal(report.duration_ns, run.span), told.end_ns if told else begin_ns)
+
+
+def _write_all(
+    run: Run,
+    processing: Processing,
+    outputs: RecordedOutputs,
+    report: Report,
+    progress: RunProgress,
+    who: Identity,
+) -> None:
+    """Write what each tick brings, and checkpoints between ticks; the last one where the run is to stop."""
+    keeper = Keeper(
+        CheckpointFile(run.output / report.job.stem), who, run.config.outputs.checkpoint_s, run.clock
+    )
     try:
-        yield sinks
-        complete = True
+        for told in processing.by_tick():
+            for item in told:
+                outputs.write(item)
+                if isinstance(item, Label):
+                    report.ticks, report.end_ns = outputs.shares.ticks, item.head.end_ns
+                    if item.head.index % PROGRESS_TICKS == 0:
+                        progress.advance(report.job.given, item.head.end_ns)
+            if keeper.due and processing.ticks:
+                _keep(keeper, processing, outputs)
+        if processing.stopped and processing.ticks:
+            _keep(keeper, processing, outputs)
     finally:
-        problem: StreamfuseError | None = None
-        for sink in sinks:
-            try:
-                sink.close(complete and problem is None)
-            except StreamfuseError as error:
-                problem = problem or error
-        if problem is not None and complete:
-            raise problem
+        keeper.close()
+        report.start_ns = outputs.start_ns
+        report.label_shares = outputs.shares.as_dict()
+
+
+def _keep(keeper: Keeper, processing: Processing, outputs: RecordedOutputs) -> None:
+    if outputs.resumable:
+        carried = analysed(processing.interpreter.stepper, processing.point())
+        told = outputs.told(processing.interpreter.labeller.state, processing.interpreter.events.state)
+        keeper.keep(outputs.sync, encode(carried), encode(told))
+
+
+def _finish(
+    run: Run, processing: Processing, outputs: RecordedOutputs, report: Report, who: Identity
+) -> None:
+    """All is written: close, in steps of which each may be the last before a crash."""
+    report.truncated, report.counters = processing.truncated, processing.counters
+    sizes, result = outputs.settle(), report.result()
+    file = CheckpointFile(run.output / report.job.stem)
+    closed = closing(file, who, sizes, result)
+    paths = outputs.close(complete=True)
+    finished(file, closed)
+    report.outputs = [path.relative_to(run.output).as_posix() for path in paths]
+    report.status = "done"

@@ -46,6 +46,7 @@ from streamfuse.sinks.durable import prepare_folder
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Recordings at once."
 )
+@click.option("--no-resume", is_flag=True, help="Begin anew, whatever an earlier run has begun or finished.")
 @click.option("--inline", is_flag=True, help="Do everything in this process; the labels are the same.")
 @config_options
 def process(
@@ -58,6 +59,7 @@ def process(
     overlay: bool,
     raw: bool,
     workers: int,
+    no_resume: bool,
     inline: bool,
     config_file: Path | None,
     settings: tuple[str, ...],
@@ -69,6 +71,9 @@ def process(
 
     For every recording this writes <stem>.labels.jsonl (one line per tick), <stem>.events.jsonl and
     <stem>.vtt, for all of them summary.json; where asked for, <stem>.html, <stem>.csv, <stem>.overlay.mp4.
+
+    Interrupted, whether by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is
+    typed again, and the files are then the same as without the interruption. What is finished is left alone.
     """
     if end_ns is not None and end_ns <= start_ns:
         raise ConfigError("--to must be after --from", got=f"{end_ns / 1e9:g} s and {start_ns / 1e9:g} s")
@@ -76,7 +81,9 @@ def process(
     settings = (*settings, *(f"{key}=true" for key, wanted in flags.items() if wanted))
     config = read_config(config_file, settings, model=model, device=device, allow_codec=allow_codec)
     span = (start_ns, end_ns) if start_ns or end_ns is not None else None
-    return process_all(inputs, output, config, span=span, workers=None if inline else workers)
+    return process_all(
+        inputs, output, config, span=span, workers=None if inline else workers, resume=not no_resume
+    )
 
 
 def process_all(
@@ -86,9 +93,11 @@ def process_all(
     *,
     span: Span | None = None,
     workers: int | None = None,
+    resume: bool = True,
 ) -> int:
     """Process every input into `output`, write summary.json, return the exit code.
 
+    resume   go on where an earlier run was interrupted, and leave alone what it finished
     workers  recordings at once, each with processes of its own; None: everything in this process
     raises   StreamfuseError: nothing (more) can be done for any input; Stopped. Both after the summary of
              what was done has been written, unless it was the model that was refused
@@ -97,20 +106,20 @@ def process_all(
     reports = [Report(job) for job in find_jobs(inputs, output)]
     facts: ModelFacts | None = None
     try:
-        with stoppable(), RunProgress(of=len(reports)) as progress:
+        with stoppable() as stop, RunProgress(of=len(reports)) as progress:
             if workers is None:
                 from streamfuse.cli import inline  # torch: 1 s that the parent of processes need not wait
 
-                run = inline.load(config, output, span)
+                run = inline.load(config, output, stop, span, resume=resume)
                 facts = ModelFacts(run.model.spec, run.model.sha256, str(run.model.device))
                 for report in reports:
                     _attempt(partial(inline.process_recording, run), report, progress)
             else:
                 facts = _inspect(config.model)
                 Fleet(reports, output, config, progress, span=span, workers=workers).run()
-    except Stopped as stop:
+    except Stopped as stopped:
         if facts is not None:
-            write_summary(output, facts, reports, stopped_by=stop.name)
+            write_summary(output, facts, reports, stopped_by=stopped.name)
         raise
     except StreamfuseError as error:
         for report in reports:

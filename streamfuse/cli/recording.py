@@ -6,14 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from streamfuse.checkpoint.record import Checkpoint
 from streamfuse.cli.inputs import Job
 from streamfuse.cli.progress import clock_text
 from streamfuse.errors import StreamfuseError
 from streamfuse.model.spec import ModelSpec
-from streamfuse.sinks.durable import write_whole
+from streamfuse.sinks.durable import RESTART, write_whole
 from streamfuse.types import NS
 
 SCHEMA = "streamfuse.summary/1"
@@ -26,6 +27,9 @@ LOSSES = {
 }
 """Counters that mean that something of the recording did not reach a label."""
 
+
+RESULT = ("ticks", "label_shares", "duration_ns", "start_ns", "end_ns", "truncated", "counters")
+"""What a finished recording's checkpoint keeps of its report."""
 
 Span = tuple[int, int | None]
 """--from and --to, nanoseconds of file time; None is the end."""
@@ -54,21 +58,39 @@ class Report:
     start_ns: int = 0
     end_ns: int = 0
     wall_ns: int = 0
+    resumed_ns: int | None = None
+    """Media time at which this run went on for an earlier one."""
+    was_done: bool = False
     truncated: bool = False
     counters: dict[str, int] = field(default_factory=dict)
 
     @property
     def speed(self) -> float:
         """Media time per wall time."""
-        return (self.end_ns - self.start_ns) / max(1, self.wall_ns)
+        begun_ns = self.start_ns if self.resumed_ns is None else self.resumed_ns
+        return 0.0 if self.was_done else (self.end_ns - begun_ns) / max(1, self.wall_ns)
 
     def fail(self, error: Exception) -> None:
         self.status = "failed"
         told = isinstance(error, StreamfuseError)
         self.error = str(error) if told else f"{type(error).__name__}: {error} [{self.job.given}]"
 
+    def result(self) -> bytes:
+        """What summary.json tells of a recording that an earlier run has done."""
+        known = {key: getattr(self, key) for key in RESULT}
+        return json.dumps(known, allow_nan=False).encode()
+
+    def take_done(self, found: Checkpoint) -> None:
+        """An earlier run has done it."""
+        for key, value in json.loads(found.result).items():
+            setattr(self, key, value)
+        self.outputs = [(PurePosixPath(self.job.stem).parent / name).as_posix() for name in found.sizes]
+        self.status, self.was_done = "done", True
+
     def line(self) -> str:
         """What a person wants to know when a recording is done."""
+        if self.was_done:
+            return f"{self.job.given}: done before, nothing to do; {RESTART}"
         media = clock_text(self.end_ns - self.start_ns)
         cut = "; it is cut off: the file announces more than it holds" if self.truncated else ""
         lost = [f"{n} {what}" for name, what in LOSSES.items() if (n := self.counters.get(name, 0))]
@@ -86,6 +108,8 @@ class Report:
             "dropped": 0,
             "duration_s": None if self.duration_ns is None else self.duration_ns / NS,
             "analysed_s": (self.end_ns - self.start_ns) / NS,
+            **({} if self.resumed_ns is None else {"resumed_at_s": self.resumed_ns / NS}),
+            **({"done_before": True} if self.was_done else {}),
             "wall_s": round(self.wall_ns / NS, 3),
             "realtime_factor": round(self.speed, 2),
             "truncated": self.truncated,

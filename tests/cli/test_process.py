@@ -28,6 +28,7 @@ def test_files_and_summary_of_one_recording(process: Run, clip: Path, tmp_path: 
     assert f"{clip}: 20 ticks, 0:02 at " in ran.err
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == [
+        ".clip.checkpoint",
         "clip.events.jsonl",
         "clip.labels.jsonl",
         "clip.vtt",
@@ -83,7 +84,7 @@ def test_second_run_gives_the_same_bytes(process: Run, clip: Path, tmp_path: Pat
     names = ("clip.labels.jsonl", "clip.events.jsonl", "clip.vtt")
     process(clip)
     first = [(tmp_path / "out" / name).read_bytes() for name in names]
-    process(clip, "--inline")
+    process(clip, "--no-resume")
     assert [(tmp_path / "out" / name).read_bytes() for name in names] == first
 
 
@@ -131,7 +132,7 @@ def test_configuration_file_is_used_and_options_win(
     )
     assert (ran.code, ran.complaints) == (0, [])
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["clip.csv", "clip.labels.jsonl", "summary.json"]
+    assert names == [".clip.checkpoint", "clip.csv", "clip.labels.jsonl", "summary.json"]
 
 
 def test_test_pattern_is_a_recording(process: Run, tmp_path: Path) -> None:
