@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from streamfuse.clock import Clock
 from streamfuse.errors import SourceRefused, StreamfuseError
+from streamfuse.supervise.systemd import Pulse, Systemd
 from streamfuse.types import MS, NS
 from streamfuse.wire.broadcast import Publisher
 from streamfuse.wire.codec import printable
@@ -144,9 +145,15 @@ class Reporter:
 def serve(service: Service, wire: Wire, reporter: Reporter, stop: Stop, clock: Clock) -> None:
     """Turn until the service has finished. Its errors come out as they are."""
     asked = False
-    checked_ns = 0
+    checked_ns = turns = 0
+    pulse = Pulse(Systemd.from_environment())
     while not service.finished:
         now_ns = clock.monotonic_ns()
+        turns += 1
+        if asked:
+            pulse.stopping(now_ns)
+        else:
+            pulse.beat(now_ns, turns)
         if stop.asked and not asked:
             asked = True
             service.stop(now_ns)

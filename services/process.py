@@ -18,6 +18,7 @@ from streamfuse.config import RunConfig
 from streamfuse.errors import ConfigError, ModelError, SourceRefused, StreamfuseError
 from streamfuse.media.redact import guard_stderr
 from streamfuse.settings import load_config
+from streamfuse.supervise import systemd
 from streamfuse.wire.endpoints import AddressTaken
 
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIG, EXIT_MODEL, EXIT_REFUSED, EXIT_TAKEN = range(6)
@@ -52,7 +53,8 @@ def command(service: str, config: Path, name: str = "", *, standby: bool = False
 def environment() -> dict[str, str]:
     """The environment of a service that dies with this process."""
     one = dict.fromkeys(ONE_THREAD, "1")
-    return {**os.environ, **one, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
+    ours = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
+    return {**ours, **one, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
 
 
 def run(main: Callable[[argparse.Namespace], None], *options: str, private: bool = True) -> None:

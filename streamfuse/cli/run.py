@@ -30,6 +30,7 @@ from streamfuse.sinks.durable import prepare_folder
 from streamfuse.sinks.jsonl import StreamLines
 from streamfuse.sinks.table import BoardStatus, StatusBoard
 from streamfuse.supervise.supervisor import Notice, Supervisor
+from streamfuse.supervise.systemd import Pulse, Systemd
 from streamfuse.types import NS, Event, Label
 from streamfuse.wire.broadcast import Subscriber
 from streamfuse.wire.headers import Progress
@@ -149,9 +150,15 @@ def watch(
             late = end_ns is not None and SYSTEM.monotonic_ns() >= end_ns
             return late or bool(signals) or screen.reader_left
 
+        pulse = Pulse(Systemd.from_environment())
+
+        def on_turn() -> None:
+            screen.draw()
+            feel(pulse, supervisor)
+
         try:
             with screen.shown():
-                supervisor.run(should_stop, screen.draw)
+                supervisor.run(should_stop, on_turn)
                 inbox.drain()
         finally:
             screen.finish()
@@ -160,6 +167,19 @@ def watch(
     if supervisor.failure is not None:
         raise supervisor.failure
     return 1 if screen.refused == len(sources) else 0
+
+
+def feel(pulse: Pulse, supervisor: Supervisor) -> None:
+    """Tell systemd how the run gets on: by the labels that are published, while any source delivers."""
+    now_ns = SYSTEM.monotonic_ns()
+    if supervisor.stopping:
+        pulse.stopping(now_ns)
+        return
+    reports = [(slot.role.service, slot.report) for slot in supervisor.slots if slot.has_begun]
+    told = [r.counters.get("labels", 0) for service, r in reports if service == "publish" and r is not None]
+    up = any(r.gauges.get("source_up") for service, r in reports if service == "decode" and r is not None)
+    settled = all(slot.has_begun or slot.over for slot in supervisor.slots if not slot.role.spare)
+    pulse.beat(now_ns, sum(told) if sum(told) or (settled and not up) else None, expected=up)
 
 
 class Inbox:

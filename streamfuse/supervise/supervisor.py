@@ -74,6 +74,10 @@ class Supervisor:
     def __post_init__(self) -> None:
         self.slots = [Slot(role, Watch(role.limits)) for role in self.roles]
 
+    @property
+    def stopping(self) -> bool:
+        return self._stop_at_ns is not None
+
     def run(self, should_stop: Callable[[], bool], on_turn: Callable[[], None] = lambda: None) -> None:
         """Run until everything is over. On any way out no child is left.
 
