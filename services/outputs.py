@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,10 +31,17 @@ class SourceOutput:
     """Stage of one source: answers -> labels and events, each written to its sinks before it is returned.
 
     session  of the last start or answer
+    attach   live: gives an event the paths of its picture and clip
     """
 
     def __init__(
-        self, name: str, config: RunConfig, spec: ModelSpec, sinks: Sequence[Sink], clock: Clock
+        self,
+        name: str,
+        config: RunConfig,
+        spec: ModelSpec,
+        sinks: Sequence[Sink],
+        clock: Clock,
+        attach: Callable[[Event], Event] | None = None,
     ) -> None:
         chosen = config.sources.get(name)
         gap_ms = ((chosen.ticks if chosen else None) or config.ticks).max_gap_ms
@@ -43,6 +50,7 @@ class SourceOutput:
         self._live = config.mode == "live"
         self._trace = config.trace
         self._sinks, self._clock = sinks, clock
+        self._attach = attach
         self._files = [] if self._live else cast(Sequence[FileSink], sinks)
         self.session = -1
         self.shares = LabelShares()
@@ -102,6 +110,8 @@ class SourceOutput:
     def _write_event(self, event: Event, time: str | None) -> Event:
         if self._live and event.time is None:
             event = replace(event, time=time or utc_iso(self._clock.wall_ns()))
+        if self._attach is not None:
+            event = self._attach(event)
         for sink in self._sinks:
             sink.write_event(event)
         return event

@@ -184,6 +184,11 @@ class NotifyConfig(Section):
     """Each that chooses an event tells it; none at all: every event to every target."""
     files: EventFiles = Field(default_factory=EventFiles)
 
+    @property
+    def wanted(self) -> bool:
+        """Somebody is told, or something is kept."""
+        return bool(self.targets) or self.files.folder is not None
+
     @model_validator(mode="after")
     def _targets_are_there(self) -> Self:
         for rule in self.rules:

@@ -26,9 +26,11 @@ def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) 
     placed = {
         name: source.model_copy(update={"input": _absolute(source.input)}) for name, source in sources.items()
     }
-    return RunConfig.model_validate(
-        {**config.model_dump(), "sources": placed, "mode": mode, "run_dir": str(run_dir.absolute())}
-    )
+    data = {**config.model_dump(), "sources": placed, "mode": mode, "run_dir": str(run_dir.absolute())}
+    for section in (data["notify"]["files"], data["record"]):
+        if section["folder"] is not None:
+            section["folder"] = str(Path(section["folder"]).absolute())
+    return RunConfig.model_validate(data)
 
 
 @contextmanager

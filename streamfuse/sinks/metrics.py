@@ -4,7 +4,7 @@
     GET /healthz   200 while the program lives
     GET /readyz    200 when models are warm and a source runs, else 503; the body is the state
 
-Label values are ids only (source, stage, reason, head, label, process), never an address.
+Label values are ids only (source, stage, reason, head, label, process, target), never an address.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class Metrics:
         self._lag = self._gauge("source_lag_seconds", "Wall clock minus a source's own time", by_source)
         self._session = self._gauge("source_session", "Number of a source's session", by_source)
         self._depth = self._gauge("queue_depth", "Messages waiting in a queue", ["queue", "source"])
+        self._notified = self._counter(
+            "notify", "Notices of events by what became of them", ["target", "outcome"]
+        )
+        self._notify_waiting = self._gauge("notify_waiting", "Notices that wait for a receiver", ["target"])
         self._rss = self._gauge("process_resident_memory_bytes", "Resident memory", ["process"])
         self._build = Info("streamfuse_build", "What is running", registry=self.registry)
         self._totals: dict[tuple[str, ...], int] = {}
@@ -126,6 +130,12 @@ class Metrics:
 
     def set_queue_depth(self, queue: str, source: str, depth: int) -> None:
         self._depth.labels(queue, source).set(depth)
+
+    def set_notices(self, target: str, counts: Mapping[str, int], waiting: int) -> None:
+        """What became of a target's notices (sent, failed, dropped) since the run began."""
+        for outcome, total in counts.items():
+            self._raise_to(self._notified, ("notify", target, outcome), total)
+        self._notify_waiting.labels(target).set(waiting)
 
     def set_rss(self, process: str, rss_bytes: int) -> None:
         self._rss.labels(process).set(rss_bytes)
