@@ -292,7 +292,7 @@ def _open(
         decode=decode,
         ticks=ticks,
         mode=mode,
-        picture_side=2 * spec.video.picture.size,
+        picture_side=spec.picture_side,
         clock=clock,
         span=chosen.span_ns,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,10 @@ from streamfuse.kernels.frame_window import frame_window
 from streamfuse.kernels.mfcc import mfcc_with_context
 from streamfuse.model.runtime import Model, State
 from streamfuse.model.spec import ModelSpec
-from streamfuse.types import F32, MS, Answer, Picture, Presence, Tick, TickHead
+from streamfuse.types import F32, MS, Answer, Face, Picture, Presence, Tick, TickHead
+
+if TYPE_CHECKING:
+    from streamfuse.faces.view import FaceView
 
 MAX_GAP_MS = 2000
 
@@ -30,6 +34,7 @@ class Inputs:
     audio    (frames, n_mfcc) float32
     present  (V + 1,) bool: the views in the model's order, then audio
     views    the same by name, with `held`
+    face     where the face view looked
     """
 
     head: TickHead
@@ -37,20 +42,30 @@ class Inputs:
     audio: F32
     present: npt.NDArray[np.bool_]
     views: dict[str, Presence]
+    face: Face | None = None
 
 
 class Preparer:
-    """Stage[Tick, Inputs]: the pictures of the views and the MFCC of the sound."""
+    """Stage[Tick, Inputs]: the pictures of the views and the MFCC of the sound.
 
-    def __init__(self, spec: ModelSpec) -> None:
+    faces  for a model with a face view: follows the stream's face, and has the only state here
+    """
+
+    def __init__(self, spec: ModelSpec, *, max_gap_ms: int = MAX_GAP_MS) -> None:
         self._spec = spec
         self._shape = spec.video_shape()[1:2] + spec.video_shape()[3:]
         self._flushed = False
+        self.faces: FaceView | None = None
+        if "face" in spec.views:
+            # Here, because OpenCV takes a tenth of a second to import, and few models read faces.
+            from streamfuse.faces.view import FaceView
+
+            self.faces = FaceView(max_gap_ms)
 
     def push(self, tick: Tick) -> list[Inputs]:
         _refuse_after_flush(self._flushed)
         spec, head = self._spec, tick.head
-        pictures = self._views(tick)
+        pictures, face = self._views(tick)
         views: dict[str, Presence] = {
             name: "missing" if picture is None else head.video for name, picture in pictures.items()
         }
@@ -61,7 +76,7 @@ class Preparer:
         audio = mfcc_with_context(tick.samples[None], spec.audio)[0]
         views["audio"] = head.audio
         present = np.array([views[v] != "missing" for v in (*spec.views, "audio")])
-        return [Inputs(head, video, audio, present, views)]
+        return [Inputs(head, video, audio, present, views, face)]
 
     def flush(self) -> list[Inputs]:
         self._flushed = True
@@ -69,11 +84,15 @@ class Preparer:
 
     def reset(self) -> None:
         self._flushed = False
+        if self.faces is not None:
+            self.faces.reset()
 
-    def _views(self, tick: Tick) -> dict[str, Picture | None]:
-        """The picture of each view in the model's order; None where there is nothing to see."""
-        whole = None if tick.head.video == "missing" else tick.picture
-        return {view: whole if view == "frame" else None for view in self._spec.views}
+    def _views(self, tick: Tick) -> tuple[dict[str, Picture | None], Face | None]:
+        """The picture of each view in the model's order, None where there is nothing to see; the face."""
+        pictures = {"frame": None if tick.head.video == "missing" else tick.picture}
+        seen = self.faces.see(tick.head, pictures["frame"]) if self.faces is not None else None
+        pictures["face"], face = seen or (None, None)
+        return {view: pictures[view] for view in self._spec.views}, face
 
 
 @dataclass(eq=False)
@@ -128,7 +147,8 @@ class Stepper:
         rows = {name: p[0] for name, p in self.model.probabilities(logits).items()}
         if not all(np.isfinite(row).all() for row in rows.values()):
             return [self._bad_answer(inputs, rows)]
-        return [Answer(head, rows, inputs.views, warm=state.stepped >= self.model.spec.warm_ticks)]
+        warm = state.stepped >= self.model.spec.warm_ticks
+        return [Answer(head, rows, inputs.views, warm, inputs.face)]
 
     def flush(self) -> list[Answer]:
         self._flushed = True
@@ -159,14 +179,15 @@ class Stepper:
         self.state = self._new_state()
         self.state.session, self.state.index = session, index
         self.counters["bad_answers"] += 1
-        return Answer(inputs.head, {n: np.zeros_like(r) for n, r in rows.items()}, inputs.views, warm=False)
+        nothing = {n: np.zeros_like(r) for n, r in rows.items()}
+        return Answer(inputs.head, nothing, inputs.views, warm=False, face=inputs.face)
 
 
 class TickAnalyzer:
     """Stage[Tick, Answer]: Preparer, then Stepper."""
 
     def __init__(self, model: Model, *, max_gap_ms: int = MAX_GAP_MS) -> None:
-        self._preparer = Preparer(model.spec)
+        self._preparer = Preparer(model.spec, max_gap_ms=max_gap_ms)
         self.stepper = Stepper(model, max_gap_ms)
 
     @property

@@ -177,6 +177,14 @@ class Tick:
     samples: F32
 
 
+@dataclass(frozen=True, slots=True)
+class Face:
+    """The face that the face view shows. box: left, top, width, height as shares of the picture."""
+
+    box: tuple[float, float, float, float]
+    score: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """What the model said to a tick.
@@ -184,12 +192,14 @@ class Answer:
     probabilities  head name -> (classes,) float32, calibrated, not smoothed
     views          view name -> presence, as the model was given them ("audio" too)
     warm           the network has seen enough to be past its start-up transient
+    face           where the face view looked, where there is one
     """
 
     head: TickHead
     probabilities: dict[str, F32]
     views: dict[str, Presence]
     warm: bool
+    face: Face | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,7 @@ class Label:
 
     latency  live only: integer nanoseconds by name
     time     live only: wall clock of the tick's end, ISO 8601 in UTC
+    face     the face that was looked at, for models with a face view
     """
 
     head: TickHead
@@ -225,6 +236,7 @@ class Label:
     warm: bool
     time: str | None = None
     latency: dict[str, int] | None = None
+    face: Face | None = None
 
     @property
     def start_s(self) -> float:

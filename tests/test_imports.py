@@ -20,6 +20,7 @@ ROOMS = """
 SOLE_IMPORTERS: dict[str, tuple[str, ...]] = {
     "av": ("streamfuse/media/", "streamfuse/sinks/overlay.py"),
     "numba": ("streamfuse/kernels/",),
+    "cv2": ("streamfuse/faces/",),
     "torch": ("streamfuse/model/", "streamfuse/training/"),
     "torchaudio": ("streamfuse/training/",),
     "zmq": ("streamfuse/wire/",),

@@ -13,7 +13,7 @@ import msgspec
 
 from streamfuse.errors import WireError
 from streamfuse.labels.smooth import RESERVED
-from streamfuse.types import NS, Event, HeadLabel, Label, TickHead
+from streamfuse.types import NS, Event, Face, HeadLabel, Label, TickHead
 
 LABEL_SCHEMA = "streamfuse.label/1"
 EVENT_SCHEMA = "streamfuse.event/1"
@@ -40,6 +40,9 @@ def label_line(label: Label) -> str:
     for name, part in label.heads.items():
         record[name] = _head_record(part)
     record["modalities"] = label.modalities
+    if label.face is not None:
+        box = [round(share, DECIMALS) for share in label.face.box]
+        record["face"] = {"box": box, "score": round(label.face.score, DECIMALS)}
     record["partial"], record["warm"], record["dropped"] = head.partial, label.warm, head.dropped
     if label.latency is not None:
         record["latency"] = label.latency
@@ -95,6 +98,11 @@ Presences = dict[str, Literal["ok", "held", "missing"]]
 Scores = tuple[tuple[str, float], ...]
 
 
+class _FaceRecord(msgspec.Struct, forbid_unknown_fields=True):
+    box: tuple[float, float, float, float]
+    score: float
+
+
 class _LabelRecord(msgspec.Struct, forbid_unknown_fields=True):
     """The fields of a label line that are not heads."""
 
@@ -110,6 +118,7 @@ class _LabelRecord(msgspec.Struct, forbid_unknown_fields=True):
     dropped: int
     time: str | None = None
     latency: dict[str, int] | None = None
+    face: _FaceRecord | None = None
 
 
 class _HeadRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -162,7 +171,8 @@ def label_from_line(line: str | bytes) -> Label:
         dropped=record.dropped,
     )
     labels = {n: HeadLabel(p.label, p.score, p.labels, p.top, p.raw) for n, p in heads.items()}
-    return Label(head, labels, dict(record.modalities), record.warm, record.time, record.latency)
+    face = None if record.face is None else Face(record.face.box, record.face.score)
+    return Label(head, labels, dict(record.modalities), record.warm, record.time, record.latency, face)
 
 
 def event_from_line(line: str | bytes) -> Event:

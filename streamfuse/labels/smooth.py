@@ -17,7 +17,7 @@ TOP = 5
 
 RESERVED = frozenset(
     {"schema", "source", "session", "tick", "time", "start_s", "end_s"}
-    | {"modalities", "partial", "warm", "dropped", "latency"}
+    | {"modalities", "face", "partial", "warm", "dropped", "latency"}
 )
 """Keys of a label line beside the heads: no head may be called so."""
 
@@ -67,7 +67,7 @@ class Labeller:
             mean = self._smooth(spec.name, new, head)
             labels[spec.name] = self._label(spec, new, mean)
         modalities: dict[str, Presence] = {MODALITY.get(v, v): p for v, p in answer.views.items()}
-        return [Label(head, labels, modalities, answer.warm)]
+        return [Label(head, labels, modalities, answer.warm, face=answer.face)]
 
     def flush(self) -> list[Label]:
         self._flushed = True

@@ -193,6 +193,14 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.network.preset if self.network else "foreign"
 
     @property
+    def picture_side(self) -> int:
+        """Largest short side, in pixels, of the pictures that ticks should bring for this model.
+
+        Twice its size is enough to shrink well; a face fills a part of the picture, and needs more.
+        """
+        return (3 if "face" in self.views else 2) * self.video.picture.size
+
+    @property
     def hop_samples(self) -> int:
         return self.video.hop_ms * self.audio.sample_rate // 1000
 

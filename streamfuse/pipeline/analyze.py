@@ -80,7 +80,7 @@ def _live_labels(
         decode=config.decode,
         ticks=config.ticks,
         mode="live",
-        picture_side=2 * spec.video.picture.size,
+        picture_side=spec.picture_side,
         clock=clock,
     )
     assembler = new_assembler(name, config.ticks, spec, "live")

@@ -54,7 +54,7 @@ class RecordedTicks:
             decode=decode,
             ticks=ticks,
             mode="recorded",
-            picture_side=2 * spec.video.picture.size,
+            picture_side=spec.picture_side,
             clock=clock,
             span=span,
         )

@@ -85,12 +85,18 @@ class TickHeader(TickPart, tag="tick", frozen=True, kw_only=True):
     picture: PictureHeader | None
 
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+FaceRow = tuple[Share, Share, Share, Share, Share]
+"""Left, top, width, height as shares of the picture, and the score."""
+
+
 class AnswerHeader(TickPart, tag="answer", frozen=True, kw_only=True):
     """blocks: the probabilities (classes,) f4 of each head, in the order of `heads`."""
 
     heads: Annotated[tuple[Name, ...], Meta(max_length=64)]
     views: Annotated[dict[Name, Presence], Meta(max_length=16)]
     warm: bool
+    face: FaceRow | None = None
 
 
 class LabelHeader(Base, tag="label", frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from streamfuse.errors import StreamfuseError, WireError
 from streamfuse.labels.lines import event_from_line, event_line, label_from_line, label_line
-from streamfuse.types import Answer, Event, Label, Picture, Stamp, Still, Tick, TickHead, Trace
+from streamfuse.types import Answer, Event, Face, Label, Picture, Stamp, Still, Tick, TickHead, Trace
 from streamfuse.wire.arrays import Buffer, check_planes, floats, pack, unpack
 from streamfuse.wire.headers import (
     VERSION,
@@ -58,6 +58,7 @@ def answer_parts(seq: int, answer: Answer) -> tuple[AnswerHeader, bytes]:
         heads=tuple(answer.probabilities),
         views=answer.views,
         warm=answer.warm,
+        face=None if answer.face is None else (*answer.face.box, answer.face.score),
     )
     return header, payload
 
@@ -71,7 +72,8 @@ def answer_of(header: AnswerHeader, payload: Buffer) -> Answer:
     scores = {name: floats(a, "probabilities") for name, a in zip(header.heads, arrays, strict=True)}
     if any(a.min() < 0 or a.max() > 1 for a in scores.values()):
         raise WireError("probabilities lie in 0..1")
-    return Answer(_head(header), scores, dict(header.views), header.warm)
+    face = None if header.face is None else Face(header.face[:4], header.face[4])
+    return Answer(_head(header), scores, dict(header.views), header.warm, face)
 
 
 def label_parts(seq: int, label: Label) -> tuple[LabelHeader, bytes]:
