@@ -40,13 +40,20 @@ ONLINE, OFFLINE = "online", "offline"
 class MqttSender:
     """One connection, kept up by a thread of the MQTT library, which also sends again what got lost with one.
 
-    raises  ConfigError where a certificate cannot be used
+    announce  False: says nothing of status, for a client beside the run's own
+    raises    ConfigError where a certificate cannot be used
     """
 
     def __init__(
-        self, config: MqttTarget, *, sources: Sequence[str], heads: Sequence[HeadSpec], clock: Clock
+        self,
+        config: MqttTarget,
+        *,
+        sources: Sequence[str],
+        heads: Sequence[HeadSpec],
+        clock: Clock,
+        announce: bool = True,
     ) -> None:
-        self._config, self._clock = config, clock
+        self._config, self._announce = config, announce
         self._sources = dict.fromkeys(sources, OFFLINE)
         self._heads = tuple(heads)
         parts = urlsplit(config.url)
@@ -55,7 +62,8 @@ class MqttSender:
         self._connected = threading.Event()
         self._refused = ""
         self._client = _client(config, parts.scheme == "mqtts")
-        self._client.will_set(self._topic("status"), OFFLINE, qos=1, retain=True)
+        if announce:
+            self._client.will_set(self._topic("status"), OFFLINE, qos=1, retain=True)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.connect_async(parts.hostname or "", parts.port or PORTS[parts.scheme], KEEPALIVE_S)
@@ -100,14 +108,14 @@ class MqttSender:
     def close(self) -> None:
         if self._labels is not None:
             self._labels.close()
-        if self._connected.is_set():
+        if self._connected.is_set() and self._announce:
             last = [self._topic(name, "status") for name in self._sources] + [self._topic("status")]
             sent = [self._client.publish(topic, OFFLINE, qos=1, retain=True) for topic in last]
             try:
                 sent[-1].wait_for_publish(1)
             except (RuntimeError, ValueError) as error:
                 log.warning("%s: the last word was not sent (%s)", self._display, error)
-            self._client.disconnect()
+        self._client.disconnect()
         self._client.loop_stop()
 
     def publish_label(self, label: Label, within_s: float) -> None:
@@ -132,13 +140,17 @@ class MqttSender:
             self._refused = str(reason)
             return
         self._refused = ""
+        if self._announce:
+            self._say_what_there_is(client)
+        self._connected.set()
+
+    def _say_what_there_is(self, client: paho.Client) -> None:
         client.publish(self._topic("status"), ONLINE, qos=1, retain=True)
         for name, state in list(self._sources.items()):
             client.publish(self._topic(name, "status"), state, qos=1, retain=True)
         if self._config.discovery:
             for topic, record in discovery(self._config, list(self._sources), self._heads):
                 client.publish(topic, json.dumps(record).encode(), qos=1, retain=True)
-        self._connected.set()
 
     def _on_disconnect(
         self, _client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any

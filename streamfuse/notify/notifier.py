@@ -103,11 +103,16 @@ class Notifier:
 
 
 def make_sender(
-    target: Target, *, sources: Sequence[str] = (), heads: Sequence[HeadSpec] = (), clock: Clock = SYSTEM
+    target: Target,
+    *,
+    sources: Sequence[str] = (),
+    heads: Sequence[HeadSpec] = (),
+    clock: Clock = SYSTEM,
+    announce: bool = True,
 ) -> Sender:
-    """What tells this target. Raises ConfigError."""
+    """What tells this target. announce: as MqttSender's. Raises ConfigError."""
     if isinstance(target, WebhookTarget):
         return WebhookSender(target, clock)
     if isinstance(target, CommandTarget):
         return CommandSender(target)
-    return MqttSender(target, sources=sources, heads=heads, clock=clock)
+    return MqttSender(target, sources=sources, heads=heads, clock=clock, announce=announce)
