@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
@@ -23,17 +24,24 @@ from streamfuse.services.process import load_run, run
 from streamfuse.services.status import Status
 from streamfuse.sinks import Sink
 from streamfuse.types import NS, Answer, Event, Label, SessionStart, Still
+from streamfuse.view.history import Report
 from streamfuse.view.pictures import Pictures
 from streamfuse.wire.broadcast import Publisher, Subscriber
-from streamfuse.wire.headers import End, Shutdown
+from streamfuse.wire.headers import End, Progress, Shutdown
 from streamfuse.wire.keys import Keys
 from streamfuse.wire.link import Delivery, Inlet
 from streamfuse.wire.topics import TOPICS
 from streamfuse.wire.transport import Socket, Wire
 
+if TYPE_CHECKING:
+    from streamfuse.services.alerts import Alerts
+    from streamfuse.view.live import LiveView
+
 log = logging.getLogger(__name__)
 
 TURN_MESSAGES = 64
+LAST_NOTICES_NS = 3 * NS
+"""At the end, for receivers that have not taken everything yet."""
 
 
 class PublishService:
@@ -49,9 +57,14 @@ class PublishService:
         *,
         clock: Clock = SYSTEM,
         stills: Subscriber | None = None,
+        view: LiveView | None = None,
     ) -> None:
         self._config, self._spec, self._clock = config, spec, clock
-        self._stills = stills
+        self._stills, self._view = stills, view
+        self.alerts: Alerts | None = None
+        """Set before the first answer, where someone is told of events or their pictures are kept."""
+        if view is not None:
+            status.listen(self._show_report)
         self.pictures = Pictures()
         """Of live sources, where the run makes any."""
         self._answers, self._world, self._status = answers, world, status
@@ -76,11 +89,14 @@ class PublishService:
 
     @property
     def counters(self) -> dict[str, int]:
-        return {**self._answers.counters, **self._counts}
+        view = {} if self._view is None else self._view.counters
+        alerts = {} if self.alerts is None else self.alerts.counters
+        return {**self._answers.counters, **self._counts, **view, **alerts}
 
     @property
     def gauges(self) -> dict[str, int]:
-        return {"streams": len(self._outputs)}
+        view = {} if self._view is None else {"pages": self._view.pages}
+        return {"streams": len(self._outputs), **view}
 
     def ports(self) -> Sequence[Socket | int]:
         stills = [] if self._stills is None else [self._stills.socket]
@@ -90,6 +106,8 @@ class PublishService:
         self._answers.handle_monitor()
         self._status.turn()
         self._take_stills()
+        if self.alerts is not None:
+            self.alerts.turn(now_ns)
         if not self._live and not self._left and self._deadline_ns is None:
             self.stop(now_ns)
         for _ in range(TURN_MESSAGES):
@@ -111,6 +129,12 @@ class PublishService:
         while self._stills is not None and (message := self._stills.receive()) is not None:
             if isinstance(message.body, Still) and message.source in self._config.sources:
                 self.pictures.push(message.body)
+                if self._view is not None:
+                    self._view.offer(message.body)
+
+    def _show_report(self, report: Progress) -> None:
+        if self._view is not None and report.service == "decode":
+            self._view.offer(Report(report.source, report.state, report.counters, report.error))
 
     def _take_in(self, delivery: Delivery) -> None:
         name, body = delivery.message.source, delivery.message.body
@@ -141,6 +165,8 @@ class PublishService:
             output = None
         (output or self._open(name)).session = start.session
         self._status.session(name, start)
+        if self._view is not None:
+            self._view.offer((name, start))
 
     def _open(self, name: str) -> SourceOutput:
         sinks: Sequence[Sink]
@@ -148,7 +174,8 @@ class PublishService:
             sinks = live_sinks(self._config.live, name)
         else:
             sinks = recorded_sinks(self._config, name, self._spec)
-        output = SourceOutput(name, self._config, self._spec, sinks, self._clock)
+        attach = None if self.alerts is None else self.alerts.attach
+        output = SourceOutput(name, self._config, self._spec, sinks, self._clock, attach)
         self._outputs[name] = output
         return output
 
@@ -176,6 +203,8 @@ class PublishService:
             self._results.write(name, end, output, paths)
             self._left.discard(name)
         self._status.ended(name)
+        if self.alerts is not None:
+            self.alerts.ended(name)
 
     def _give_up(self, name: str, error: OutputError, results: Results) -> None:
         """A recording whose results cannot be kept is over; the others go on."""
@@ -195,6 +224,10 @@ class PublishService:
             self._counts["events"] += 1
             self._world.publish(told.source, told)
         self._status.told(told)
+        if self.alerts is not None:
+            self.alerts.tell(told)
+        if self._view is not None:
+            self._view.offer(told)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -217,15 +250,28 @@ def main(arguments: argparse.Namespace) -> None:
         seen = Subscriber(wire, topics=["progress"], bind=config.endpoint("status"))
         spec = inspect_model(config.model.path, sha256=config.model.sha256).spec
         status = Status(config, seen)
+        view = None
+        if config.mode == "live" and config.view.address is not None:
+            from streamfuse.view.live import LiveView  # a web server, for the runs that have a page
+
+            view = LiveView(config.view, spec, list(config.sources))
         stills = None
         if config.mode == "live" and config.wants_pictures:
             stills = Subscriber(wire, topics=["picture"], bind=config.endpoint("pictures"))
-        service = PublishService(config, spec, answers, world, status, stills=stills)
+        service = PublishService(config, spec, answers, world, status, stills=stills, view=view)
+        if config.mode == "live" and config.notify.wanted:
+            from streamfuse.services.alerts import Alerts  # MQTT and HTTP, for the runs that tell of events
+
+            service.alerts = Alerts(config, spec, service.pictures, status)
         try:
             serve(service, wire, reporter, stop, SYSTEM)
         finally:
             service.close()
+            if service.alerts is not None:
+                service.alerts.close(LAST_NOTICES_NS)
             status.close()
+            if view is not None:
+                view.close()
     wire.close(within_ms=500)
 
 

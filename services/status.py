@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
 from streamfuse.config import RunConfig
@@ -31,6 +31,7 @@ class Status:
 
     def __init__(self, config: RunConfig, reports: Subscriber) -> None:
         self._reports = reports
+        self._listeners: list[Callable[[Progress], None]] = []
         self._metrics: Metrics | None = None
         self._server: MetricsServer | None = None
         self._reconnects: Counter[str] = Counter()
@@ -44,9 +45,17 @@ class Status:
     def ports(self) -> Sequence[Socket]:
         return [self._reports.socket]
 
+    def listen(self, listener: Callable[[Progress], None]) -> None:
+        """Hand every report on."""
+        self._listeners.append(listener)
+
     def turn(self) -> None:
         while (message := self._reports.receive()) is not None:
-            if isinstance(message.body, Progress) and self._metrics is not None:
+            if not isinstance(message.body, Progress):
+                continue
+            for listener in self._listeners:
+                listener(message.body)
+            if self._metrics is not None:
                 self._take_in(self._metrics, message.body)
 
     def told(self, told: Label | Event) -> None:
@@ -65,6 +74,10 @@ class Status:
     def ended(self, source: str) -> None:
         if self._metrics is not None:
             self._metrics.forget_source(source)
+
+    def notified(self, target: str, counts: Mapping[str, int], waiting: int) -> None:
+        if self._metrics is not None:
+            self._metrics.set_notices(target, counts, waiting)
 
     def close(self) -> None:
         if self._server is not None:

@@ -22,8 +22,10 @@ from streamfuse.errors import StreamfuseError
 # `streamfuse --help` and one verb's slip do not wait for, or depend on, what another verb needs.
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("streamfuse.cli.run:run", "Watch live sources until stopped."),
+    "view": ("streamfuse.cli.view:view", "Look at a finished recording in a browser."),
     "process": ("streamfuse.cli.process:process", "Label recordings: files and folders."),
     "profile": ("streamfuse.cli.profile:profile", "Measure where the time of an answer goes."),
+    "notify": ("streamfuse.cli.notify:notify", "Try the receivers that are told of events."),
     "probe": ("streamfuse.cli.probe:probe", "Say what is in a source."),
     "validate": ("streamfuse.cli.validate:validate", "Check a configuration file."),
     "doctor": ("streamfuse.cli.doctor:doctor", "Check this machine, and say what to type for what is wrong."),

@@ -32,6 +32,7 @@ from streamfuse.sinks.table import BoardStatus, StatusBoard
 from streamfuse.supervise.supervisor import Notice, Supervisor
 from streamfuse.supervise.systemd import Pulse, Systemd
 from streamfuse.types import NS, Event, Label
+from streamfuse.view.address import USUAL, looks_like_address, parse_address, settle
 from streamfuse.wire.broadcast import Subscriber
 from streamfuse.wire.headers import Progress
 from streamfuse.wire.keys import Keys
@@ -68,6 +69,13 @@ class Duration(click.ParamType[int]):
 @click.option("--events", "events_only", is_flag=True, help="With --json: events in place of labels.")
 @click.option("--loop", is_flag=True, help="Begin a file again when it ends.")
 @click.option("--allow-hls", is_flag=True, help="Accept HLS playlists, which name further addresses to open.")
+@click.option(
+    "--view",
+    is_flag=False,
+    flag_value=USUAL,
+    metavar="[HOST:PORT]",
+    help=f"A page that shows it all in a browser; by default at {USUAL}, or a free port.",
+)
 @click.option("--metrics-port", type=click.IntRange(0, 65_535), help="Prometheus metrics, /healthz, /readyz.")
 @click.option(
     "--run-dir", metavar="DIR", help="Sockets and session numbers; by default one for these sources."
@@ -81,6 +89,7 @@ def run(
     events_only: bool,
     loop: bool,
     allow_hls: bool,
+    view: str | None,
     metrics_port: int | None,
     run_dir: str | None,
     config_file: Path | None,
@@ -95,6 +104,8 @@ def run(
     which is played at its own pace. NAME stands in the labels. Sources may come from a file with -c instead.
     """
     config = read_config(config_file, settings, model=model, device=device, allow_codec=allow_codec)
+    if view is not None and not looks_like_address(view):  # `--view door=rtsp://...`: it had no value
+        inputs, view = (view, *inputs), USUAL
     sources = {**config.sources, **named_sources(inputs, loop=loop, allow_hls=allow_hls)}
     check_names(sources)
     if run_dir is not None:
@@ -102,6 +113,8 @@ def run(
     live = {"folder": output and str(Path(output).absolute()), "metrics_port": metrics_port}
     changed = {key: value for key, value in live.items() if value is not None}
     config = config.model_copy(update={"live": config.live.model_copy(update=changed)})
+    if view is not None:
+        config = config.model_copy(update={"view": config.view.model_copy(update={"address": view})})
     show_json = as_json or events_only or not sys.stdout.isatty()
     return watch(config, sources, duration_ns, show_json=show_json, events_only=events_only)
 
@@ -134,11 +147,15 @@ def watch(
     events_only: bool = False,
 ) -> int:
     """Run the processes until a signal, the end of all sources, or `duration_ns`; return the exit code."""
+    if config.view.address is not None:
+        config = config.model_copy(update={"view": settle(config.view)})
     settled = run_config(config, sources, "live")
     if settled.live.folder is not None:
         prepare_folder(Path(settled.live.folder) / "any.jsonl")
     with run_directory(settled) as file, _signals() as signals:
         screen = Screen(settled, show_json=show_json, events_only=events_only)
+        if settled.view.address is not None:
+            screen.say(f"watch it at {parse_address(settled.view.address).url}")
         wire = Wire(None if settled.wire.keys is None else Keys(Path(settled.wire.keys)))
         inbox = Inbox(wire, settled, screen)
         supervisor = Supervisor(
@@ -242,7 +259,7 @@ class Screen:
             return
         self._stdout.finish(STDOUT_S)
         if self._stdout.lost and not self.reader_left:
-            self._say(f"stdout was not read fast enough: {self._stdout.lost} lines were thrown away")
+            self.say(f"stdout was not read fast enough: {self._stdout.lost} lines were thrown away")
 
     def on_label(self, label: Label) -> None:
         self.board.on_label(label, SYSTEM.monotonic_ns())
@@ -261,9 +278,9 @@ class Screen:
             self.refused += 1
         ends_the_run = notice.kind in ("refused", "given up") and not source  # which is told as the error
         if notice.kind not in ("started", "done") and not ends_the_run:
-            self._say(f"{role.title}: {notice.text}")
+            self.say(f"{role.title}: {notice.text}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         console = self._live.console if self._live is not None else self._console
         console.print(f"streamfuse: {text}", markup=False, highlight=False, soft_wrap=True)
 

@@ -1,0 +1,147 @@
+"""What the page remembers of each source: its last minutes, and how it is doing now."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from streamfuse.types import MS, NS
+from streamfuse.view.rows import AGE, TIME, Row
+
+KEEP_MS = 500
+"""One label in so long is kept for pages that are opened later: at 16 sources a page begins with 1 MB."""
+BUCKET_NS = 2 * NS
+"""Ages are told as the p50 and p99 of so long."""
+RECENT = 200
+"""Labels that the age and rate of now are taken from: 20 s."""
+RATE_NS = 5 * NS
+AGE_NS = 10 * NS
+STALLED_NS = 1500 * MS
+"""Without a label for so long, a source that runs is stalled: fifteen ticks."""
+SILENT_NS = 2500 * MS
+"""A process reports twice a second; one that has not for so long has died, or hangs."""
+EVENTS = 100
+"""Of each source."""
+
+State = Literal["starting", "live", "stalled", "reconnecting", "lost", "failed", "ended"]
+
+_STATES: dict[str, State] = {
+    "starting": "starting",
+    "standby": "starting",
+    "running": "live",
+    "waiting": "reconnecting",
+    "draining": "ended",
+    "done": "ended",
+    "failed": "failed",
+    "refused": "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a decode process says of itself (wire.headers.Progress)."""
+
+    source: str
+    state: str
+    counters: dict[str, int]
+    error: str = ""
+
+
+@dataclass
+class SourceHistory:
+    """One source. Times are monotonic nanoseconds, but for the rows' own."""
+
+    name: str
+    minutes: float
+    began_ns: int
+    ages: deque[tuple[int, int | None]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    """(monotonic ns, age us) of the last labels; without stamps, labels have no age."""
+    events: deque[Row] = field(default_factory=lambda: deque(maxlen=EVENTS))
+    dropped: int = 0
+    session: int | None = None
+    reason: str = ""
+    """Why the session began."""
+
+    def __post_init__(self) -> None:
+        self.rows: deque[Row] = deque(maxlen=round(self.minutes * 60_000 / KEEP_MS))
+        self.buckets: deque[Row] = deque(maxlen=round(self.minutes * 60 * NS / BUCKET_NS))
+        """[wall ms, p50 us, p99 us]."""
+        self._bucket: list[int] = []
+        self._bucket_end_ns = self.began_ns + BUCKET_NS
+        self._frames: deque[tuple[int, int]] = deque(maxlen=12)
+        self._report: Report | None = None
+        self._reported_ns = self._labelled_ns = self.began_ns
+        self._over = False
+
+    def label(self, row: Row, now_ns: int) -> None:
+        if row[TIME] is not None and (not self.rows or row[TIME] - self.rows[-1][TIME] >= KEEP_MS):
+            self.rows.append(row)
+        if self.session is not None and row[1] != self.session:
+            self.reason = ""
+        self.session = row[1]
+        self.dropped += row[5]
+        self._labelled_ns = now_ns
+        self.ages.append((now_ns, row[AGE]))
+        if row[AGE] is not None:
+            self._bucket.append(row[AGE])
+
+    def report(self, report: Report, now_ns: int) -> None:
+        frames = report.counters.get("video_frames", 0)
+        if self._frames and frames < self._frames[-1][1]:  # another process
+            self._frames.clear()
+        self._frames.append((now_ns, frames))
+        self._report, self._reported_ns = report, now_ns
+        self._over = report.state in ("refused", "done")
+
+    def close_bucket(self, now_ns: int, wall_ms: int) -> Row | None:
+        """The ages of the last seconds, where they are over and there were any."""
+        if now_ns < self._bucket_end_ns:
+            return None
+        self._bucket_end_ns = now_ns + BUCKET_NS
+        taken, self._bucket = sorted(self._bucket), []
+        if not taken:
+            return None
+        row = [wall_ms, quantile(taken, 0.5), quantile(taken, 0.99)]
+        self.buckets.append(row)
+        return row
+
+    def state(self, now_ns: int) -> State:
+        if self._report is None:
+            return "starting"
+        state = _STATES.get(self._report.state, "starting")
+        if not self._over and now_ns - self._reported_ns > SILENT_NS:
+            return "lost"
+        if state == "live" and now_ns - self._labelled_ns > STALLED_NS:
+            return "stalled" if self.session is not None else "starting"
+        return state
+
+    def status(self, now_ns: int) -> dict[str, Any]:
+        """How the source is doing, for the page. Ages in us, rates per second."""
+        ages = sorted(age for at_ns, age in self.ages if age is not None and at_ns > now_ns - AGE_NS)
+        labels = sum(1 for at_ns, _ in self.ages if at_ns > now_ns - RATE_NS)
+        report = self._report
+        return {
+            "state": self.state(now_ns),
+            "age": [quantile(ages, 0.5), quantile(ages, 0.99)] if ages else None,
+            "fps": self._fps(now_ns),
+            "rate": labels / (RATE_NS / NS),
+            "dropped": self.dropped,
+            "reconnects": report.counters.get("reconnects", 0) if report else 0,
+            "session": self.session,
+            "reason": self.reason,
+            "trouble": report.error if report else "",
+        }
+
+    def _fps(self, now_ns: int) -> float | None:
+        """Frames a second over the reports of the last seconds; None where nothing is known."""
+        seen = [(at_ns, frames) for at_ns, frames in self._frames if at_ns > now_ns - RATE_NS - NS]
+        if len(seen) < 2:
+            return None
+        (first_ns, first), (last_ns, last) = seen[0], seen[-1]
+        return round((last - first) * NS / (last_ns - first_ns), 1)
+
+
+def quantile(ordered: list[int], share: float) -> int:
+    """The nearest-rank quantile of an ordered list that is not empty."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

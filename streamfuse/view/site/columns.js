@@ -1,0 +1,63 @@
+// One source's labels over time, as columns: what the timelines draw and what is shown of a moment.
+
+const SPARE = 512;
+
+export class Columns {
+  /** heads: [{name, kind, labels}]; limit: labels that are kept. */
+  constructor(heads, limit = Infinity) {
+    this.heads = heads;
+    this.limit = limit;
+    this.clear();
+  }
+
+  clear() {
+    this.times = [];
+    this.sessions = [];
+    this.presence = [];
+    this.said = this.heads.map(() => []);
+    this.top = this.heads.map(() => []);
+  }
+
+  get length() { return this.times.length; }
+
+  /** values: one [said, top] per head. Labels that are older than the last one are not taken. */
+  push(time, session, presence, values) {
+    const last = this.times.at(-1);
+    if (last !== undefined && time <= last) return false;
+    this.times.push(time);
+    this.sessions.push(session);
+    this.presence.push(presence);
+    values.forEach(([said, top], head) => { this.said[head].push(said); this.top[head].push(top); });
+    if (this.times.length > this.limit + SPARE) this.#trim(this.times.length - this.limit);
+    return true;
+  }
+
+  #trim(count) {
+    for (const column of [this.times, this.sessions, this.presence, ...this.said, ...this.top]) column.splice(0, count);
+  }
+
+  /** The place of the last label that began at `time` or before; -1: there is none. */
+  at(time) {
+    let low = 0, high = this.times.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.times[middle] <= time) low = middle + 1; else high = middle;
+    }
+    return low - 1;
+  }
+
+  /** What a head says at a place: {said: [label], top: [[label, score]]}, the labels by their places. */
+  answer(head, place) {
+    const top = this.top[head][place] ?? [];
+    const pairs = [];
+    for (let i = 0; i < top.length; i += 2) pairs.push([top[i], top[i + 1]]);
+    return { said: this.said[head][place] ?? [], top: pairs };
+  }
+
+  /** A label's score at a place, in 1/1000; 0 where it is not among the best. */
+  score(head, place, label) {
+    const top = this.top[head][place];
+    for (let i = 0; i < top.length; i += 2) if (top[i] === label) return top[i + 1];
+    return 0;
+  }
+}
