@@ -203,6 +203,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """What the analysis of a recording carries on after this tick, in the checkpoint's encoding."""
+
+    session: int
+    index: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HeadLabel:
     """One head's part of a label.
 

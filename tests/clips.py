@@ -95,6 +95,7 @@ class Clip:
     container: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     video_options: dict[str, str] = field(default_factory=dict)
+    audio_options: dict[str, str] = field(default_factory=dict)
     sample_format: str = "fltp"
 
     def write(self, path: Path) -> Path:
@@ -162,6 +163,7 @@ class Clip:
         context = stream.codec_context
         context.layout = self.layout
         context.format = self.sample_format
+        context.options = self.audio_options
         context.open()
         channels = context.layout.nb_channels
         samples = self.samples

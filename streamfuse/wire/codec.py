@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streamfuse.errors import WireError
-from streamfuse.types import Answer, Event, Label, SessionStart, Still, Tick
+from streamfuse.types import Answer, Carried, Event, Label, SessionStart, Still, Tick
 from streamfuse.wire.arrays import Buffer
 from streamfuse.wire.headers import (
     MAX_HEADER,
@@ -21,6 +21,7 @@ from streamfuse.wire.headers import (
     VERSION,
     AnswerHeader,
     Base,
+    CarriedHeader,
     Credit,
     End,
     EventHeader,
@@ -48,7 +49,7 @@ from streamfuse.wire.records import (
 
 PARTS = 3
 Control = End | Shutdown | Progress | Hello | Credit
-Body = Tick | Answer | Label | Event | Still | SessionStart | Control
+Body = Tick | Answer | Carried | Label | Event | Still | SessionStart | Control
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Header] = msgspec.msgpack.Decoder(Header)
@@ -118,6 +119,9 @@ def _split(message: Message) -> tuple[Base, bytes]:
             return label_parts(seq, body)
         case Event():
             return event_parts(seq, body)
+        case Carried():
+            header = CarriedHeader(v=VERSION, source=source, seq=seq, session=body.session, index=body.index)
+            return header, body.data
         case Still():
             return still_parts(seq, body)
         case SessionStart():
@@ -135,6 +139,8 @@ def _join(header: Header, payload: Buffer) -> Body:
             return label_of(header, payload)
         case EventHeader():
             return event_of(header, payload)
+        case CarriedHeader():
+            return Carried(header.session, header.index, bytes(payload))
         case StillHeader():
             return still_of(header, payload)
     if len(payload):

@@ -99,6 +99,13 @@ class AnswerHeader(TickPart, tag="answer", frozen=True, kw_only=True):
     face: FaceRow | None = None
 
 
+class CarriedHeader(Base, tag="carried", frozen=True, kw_only=True):
+    """types.Carried: the payload is its data."""
+
+    session: Count
+    index: Count
+
+
 class LabelHeader(Base, tag="label", frozen=True, kw_only=True):
     """The payload is a label's JSON line (schema streamfuse.label/1) without the newline.
 
@@ -210,6 +217,7 @@ class Credit(Base, tag="credit", frozen=True, kw_only=True):
 Header = (
     TickHeader
     | AnswerHeader
+    | CarriedHeader
     | LabelHeader
     | EventHeader
     | StillHeader

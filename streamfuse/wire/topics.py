@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from streamfuse.types import Answer, Event, Label, Mode, SessionStart, Still, Tick
+from streamfuse.types import Answer, Carried, Event, Label, Mode, SessionStart, Still, Tick
 from streamfuse.wire.headers import End, Progress, Shutdown
 
 Policy = Literal["drop", "block"]
@@ -38,6 +38,8 @@ TOPICS: dict[str, Topic] = {
         Topic("tick", Tick, queue=4, window=2, live="drop", recorded="block"),
         # Small and of many sources: a disk that stalls for a second with 16 cameras loses nothing.
         Topic("answer", Answer, queue=256, window=64, live="drop", recorded="block"),
+        # One every few seconds, of a megabyte.
+        Topic("carried", Carried, queue=1024, window=64, live="block", recorded="block"),
         Topic("start", SessionStart, queue=1024, window=64, live="block", recorded="block"),
         Topic("end", End, queue=1024, window=64, live="block", recorded="block"),
         Topic("shutdown", Shutdown, queue=1, window=1, live="block", recorded="block"),

@@ -9,6 +9,7 @@ from streamfuse.types import (
     F32,
     MS,
     Answer,
+    Carried,
     Chroma,
     Picture,
     Presence,
@@ -104,6 +105,7 @@ starts = st.builds(
 jpegs = st.binary(max_size=60).map(lambda inside: b"\xff\xd8\xff" + inside + b"\xff\xd9")
 sides = st.integers(1, 16_384)
 stills = st.builds(Still, names, counts, times, times, sides, sides, jpegs)
+carried = st.builds(Carried, counts, counts, st.binary(max_size=200))
 counters = st.dictionaries(names, counts, max_size=5)
 controls = st.one_of(
     st.builds(End, source=names, seq=counts, complete=st.booleans(), duration_ns=counts, counters=counters),

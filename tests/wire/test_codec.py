@@ -15,7 +15,18 @@ from streamfuse.errors import WireError
 from streamfuse.types import Answer, Picture, SessionStart, Still, Tick
 from streamfuse.wire.codec import Body, Message, decode, encode, printable
 from streamfuse.wire.headers import MAX_HEADER, MAX_PAYLOAD, End, Shutdown
-from tests.wire.samples import a_tick, an_answer, answers, controls, counts, names, starts, stills, ticks
+from tests.wire.samples import (
+    a_tick,
+    an_answer,
+    answers,
+    carried,
+    controls,
+    counts,
+    names,
+    starts,
+    stills,
+    ticks,
+)
 
 # The whole figure in the gate; a tenth of it at the desk.
 EXAMPLES = int(os.environ.get("STREAMFUSE_EXAMPLES", "1000"))
@@ -54,7 +65,7 @@ def source_of(body: Body, other: str) -> str:
     return other if isinstance(body, SessionStart) else str(getattr(body, "source", other))
 
 
-bodies = st.one_of(ticks(), answers(), starts, stills, controls)
+bodies = st.one_of(ticks(), answers(), carried, starts, stills, controls)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
