@@ -49,12 +49,19 @@ class SourceOutput:
         self._events = EventTracker(spec.heads, config.labels, max_gap_ms=gap_ms)
         self._live = config.mode == "live"
         self._trace = config.trace
-        self._sinks, self._clock = sinks, clock
+        self._name, self._sinks, self._clock = name, sinks, clock
         self._attach = attach
         self._files = [] if self._live else cast(Sequence[FileSink], sinks)
         self.session = -1
+        self._rotating = [sink for sink in sinks if isinstance(sink, RotatingLines)]
+        self._lost_before = 0
         self.shares = LabelShares()
         self.span_ns: tuple[int, int] | None = None
+
+    @property
+    def lost(self) -> int:
+        """Live: lines that could not be written."""
+        return sum(sink.lost for sink in self._rotating)
 
     def push(self, answer: Answer, received_ns: int) -> Iterator[Told]:
         self.session = answer.head.session
@@ -91,9 +98,21 @@ class SourceOutput:
             sink.write_label(label)
         self.shares.push(label)
         self.span_ns = ((self.span_ns or (label.head.start_ns, 0))[0], label.head.end_ns)
+        if self._rotating:
+            self._mind_losses()
         yield label
         for event in self._events.push(label):
             yield self._write_event(event, label.time)
+
+    def _mind_losses(self) -> None:
+        """Say once that lines are lost, and once that they are written again."""
+        trouble = next((sink.trouble for sink in self._rotating if sink.trouble), None)
+        if trouble is not None and self._lost_before == 0:
+            self._lost_before = self.lost
+            log.error("%s: labels cannot be written, and are lost: %s", self._name, trouble)
+        elif trouble is None and self._lost_before:
+            lost, self._lost_before = self.lost - self._lost_before + 1, 0
+            log.warning("%s: labels are written again; %d lines were lost", self._name, lost)
 
     def _dated(self, label: Label, received_ns: int, began_ns: int) -> Label:
         """With our stamp; a live one with the wall clock of its tick's end, and where its time went."""

@@ -123,6 +123,7 @@ class RotatingLines:
 
     Every line is one write to the file, so whoever follows it sees whole lines. A disk that is full does
     not stop a camera: the line is lost, counted in `lost`, and `trouble` says why until a write succeeds.
+    A file that was moved away or deleted (by logrotate, say), with its folder or alone, is begun again.
     What a crash tore off is cut at the next start.
     """
 
@@ -182,7 +183,11 @@ class RotatingLines:
             self.trouble = None
 
     def _append(self, data: bytes) -> None:
-        if self._fd < 0:  # the last rotation could not open its new file
+        if self._fd >= 0 and not self._is_at_its_path():
+            os.close(self._fd)
+            self._fd = -1
+        if self._fd < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
         try:
             write_all(self._fd, data)
@@ -190,6 +195,14 @@ class RotatingLines:
             os.ftruncate(self._fd, self._length)
             raise
         self._length += len(data)
+
+    def _is_at_its_path(self) -> bool:
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return False
+        ours = os.fstat(self._fd)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _must_rotate(self, more: int, day: str | None) -> bool:
         if not self._length:
