@@ -13,6 +13,7 @@ from streamfuse.errors import SourceLost, SourceRefused, StageError
 from streamfuse.media.demux import Demuxer, Read
 from streamfuse.media.faults import PYAV_ERRORS
 from streamfuse.media.gate import Builder, Span
+from streamfuse.media.interleave import Interleave
 from streamfuse.media.limits import MAX_CHANNELS, RATES_HZ
 from streamfuse.media.opening import Input, open_inputs
 from streamfuse.media.preroll import Preroll
@@ -69,6 +70,8 @@ class Decoder:
             aspect = pixel_aspect(self._tracks["video"].stream)
             builders["video"] = VideoBuilder(picture_side, aspect)
         self._audio = AudioBuilder()
+        # Live, sound must not wait; and one thread without B-frames, as cameras are decoded, delays nothing.
+        self._interleave = Interleave() if not self._live and len(self._tracks) > 1 else None
         if "audio" in self._tracks:
             builders["audio"] = self._audio
         starts = {t.track: t.start_ns for t in self.info.tracks if t.start_ns is not None}
@@ -149,6 +152,8 @@ class Decoder:
         if not self._sessions.done:
             for track in self._tracks:
                 yield from self._push_frames(track, self._decode_frames(track, None), None)
+            for item in [] if self._interleave is None else self._interleave.flush():
+                yield from self._place(item)
         items = self._sessions.end()
         yield from items
         self._given += sum(isinstance(item, VideoFrame | AudioChunk) for item in items)
@@ -207,17 +212,22 @@ class Decoder:
             if item is None or not self._within_limits(item):
                 self._counts["bad_frames"] += 1
                 continue
-            if item.pts_ns == NO_PTS:
-                self._counts["pts_interpolated"] += 1
-                expected = self._sessions.expected_ns(track)
-                item = replace(item, pts_ns=expected if expected is not None else state.start_ns)
-            self._counts[f"{track}_frames"] += 1
-            end_ns = item.pts_ns + item.dur_ns
-            self._reached_ns[track] = max(end_ns, self._reached_ns.get(track, end_ns))
-            for media in self._sessions.push(item):
-                self._given += isinstance(media, VideoFrame | AudioChunk)
-                self._last_item_ns = arrival_ns
-                yield media
+            for due in [item] if self._interleave is None else self._interleave.push(item):
+                yield from self._place(due)
+
+    def _place(self, item: Decoded) -> Iterator[MediaItem]:
+        track = item.track
+        if item.pts_ns == NO_PTS:
+            self._counts["pts_interpolated"] += 1
+            expected = self._sessions.expected_ns(track)
+            item = replace(item, pts_ns=self._tracks[track].start_ns if expected is None else expected)
+        self._counts[f"{track}_frames"] += 1
+        end_ns = item.pts_ns + item.dur_ns
+        self._reached_ns[track] = max(end_ns, self._reached_ns.get(track, end_ns))
+        for media in self._sessions.push(item):
+            self._given += isinstance(media, VideoFrame | AudioChunk)
+            self._last_item_ns = item.arrival_ns
+            yield media
 
     def _within_limits(self, item: Decoded) -> bool:
         frame = item.frame
