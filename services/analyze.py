@@ -16,10 +16,10 @@ import numpy as np
 from streamfuse.analysis import TickAnalyzer
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
-from streamfuse.errors import StageError
+from streamfuse.errors import ModelError, StageError
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
-from streamfuse.services.process import load_run, run
+from streamfuse.services.process import deadline, load_run, run
 from streamfuse.trace import stamped
 from streamfuse.types import MS, NS, Answer, Picture, SessionStart, Tick, TickHead
 from streamfuse.wire.endpoints import EndpointLock
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 TURN_MESSAGES = 16
 """Messages handled before the loop looks at signals and reports again: 50 ms of a busy CPU."""
+DRY_RUN_S = 50
+"""For loading a model and its first steps: less than the supervisor gives a process to start."""
 STANDBY_NS = 50 * MS
 """How often a warm spare looks whether it is needed."""
 
@@ -208,13 +210,15 @@ def main(arguments: argparse.Namespace) -> None:
         if not arguments.standby:
             lock.acquire()
         reporter.report("starting")
-        model = load_model(
-            config.model.path,
-            device=config.model.device,
-            sha256=config.model.sha256,
-            threads=config.model.threads,
-        )
-        model.warm_up()
+        endless = ModelError("a model must answer", got=f"no answer within {DRY_RUN_S} s", where=config.model.path)
+        with deadline(DRY_RUN_S, endless):
+            model = load_model(
+                config.model.path,
+                device=config.model.device,
+                sha256=config.model.sha256,
+                threads=config.model.threads,
+            )
+            model.warm_up()
         warm_kernels(model)
         if not _is_needed(lock, reporter, stop):
             return

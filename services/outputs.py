@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from streamfuse.types import NS, Answer, Event, Label
 from streamfuse.wire.headers import End
 
 Told = Label | Event
+
+log = logging.getLogger(__name__)
 
 
 class SourceOutput:

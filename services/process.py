@@ -9,7 +9,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,6 +20,7 @@ from streamfuse.config import RunConfig
 from streamfuse.errors import ConfigError, ModelError, SourceRefused, StreamfuseError
 from streamfuse.media.redact import guard_stderr
 from streamfuse.settings import load_config
+from streamfuse.services.logs import begin_logging
 from streamfuse.supervise import systemd
 from streamfuse.wire.endpoints import AddressTaken
 
@@ -102,6 +105,23 @@ def load_run(path: Path) -> RunConfig:
         raise ConfigError(f"`{place}`: {first['msg']}", where=path) from None
 
 
+@contextmanager
+def deadline(seconds: float, error: StreamfuseError) -> Iterator[None]:
+    """End this process with `error` where the block does not end in time: what hangs may never return."""
+
+    def give_up() -> None:
+        print(f"streamfuse: {error}", file=sys.stderr, flush=True)
+        os._exit(exit_code(error))
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def exit_code(error: StreamfuseError) -> int:
     match error:
         case ConfigError():
@@ -154,7 +174,7 @@ def _settle_in() -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     guard_stderr()
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    begin_logging()
     parent = os.environ.get(PARENT)
     if parent is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -172,6 +172,9 @@ class RotatingLines:
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         day = time[:10] if time is not None and self._daily else self._day
         try:
+            if self._fd >= 0 and not self._is_at_its_path():
+                os.close(self._fd)
+                self._fd, self._length = -1, 0
             if self._must_rotate(len(data), day):
                 self._rotate()
             self._day = day
@@ -183,10 +186,7 @@ class RotatingLines:
             self.trouble = None
 
     def _append(self, data: bytes) -> None:
-        if self._fd >= 0 and not self._is_at_its_path():
-            os.close(self._fd)
-            self._fd = -1
-        if self._fd < 0:
+        if self._fd < 0:  # moved or deleted, or the last rotation could not open its new file
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
         try:
