@@ -75,7 +75,7 @@ class PublishService:
             set() if self._results is None else {n for n in config.sources if not self._results.known(n)}
         )
         self._unwritten: set[str] = set()
-        self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0)
+        self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0, lines_lost=0)
         self._deadline_ns: int | None = None
         self.state: State = "running"
 
@@ -198,6 +198,7 @@ class PublishService:
             for told in output.flush():
                 self._tell(told)
             paths = output.close(end.complete)
+            self._counts["lines_lost"] += output.lost
             del self._outputs[name]
         if self._results is not None and name in self._left:
             self._results.write(name, end, output, paths)
