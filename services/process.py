@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from streamfuse.config import RunConfig
 from streamfuse.errors import ConfigError, ModelError, SourceRefused, StreamfuseError
 from streamfuse.media.redact import guard_stderr
-from streamfuse.settings import load_config
 from streamfuse.services.logs import begin_logging
+from streamfuse.settings import load_config
 from streamfuse.supervise import systemd
 from streamfuse.wire.endpoints import AddressTaken
 

@@ -76,6 +76,8 @@ class PublishService:
         )
         self._unwritten: set[str] = set()
         self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0, lines_lost=0)
+        self._lost_before = 0
+        """Lines that sources which have ended could not write."""
         self._deadline_ns: int | None = None
         self.state: State = "running"
 
@@ -105,6 +107,7 @@ class PublishService:
     def turn(self, now_ns: int) -> int:
         self._answers.handle_monitor()
         self._status.turn()
+        self._counts["lines_lost"] = self._lost_before + sum(o.lost for o in self._outputs.values())
         self._take_stills()
         if self.alerts is not None:
             self.alerts.turn(now_ns)
@@ -198,7 +201,7 @@ class PublishService:
             for told in output.flush():
                 self._tell(told)
             paths = output.close(end.complete)
-            self._counts["lines_lost"] += output.lost
+            self._lost_before += output.lost
             del self._outputs[name]
         if self._results is not None and name in self._left:
             self._results.write(name, end, output, paths)

@@ -212,7 +212,7 @@ class Inbox:
         self.drain()
         while (message := self._progress.receive()) is not None:
             if isinstance(message.body, Progress):
-                self._screen.board.on_progress(message.body)
+                self._screen.on_progress(message.body)
                 yield message.body
 
     def drain(self) -> None:
@@ -230,6 +230,7 @@ class Screen:
         self._model = inspect_model(config.model.path, sha256=config.model.sha256).spec.name
         self.board = Board(list(config.sources))
         self.refused = 0
+        self._told_of_loss = False
         self._stdout = PatientStream(sys.stdout.fileno()) if show_json else None
         self._lines: StreamLines | None = None
         if self._stdout is not None:
@@ -260,6 +261,13 @@ class Screen:
         self._stdout.finish(STDOUT_S)
         if self._stdout.lost and not self.reader_left:
             self.say(f"stdout was not read fast enough: {self._stdout.lost} lines were thrown away")
+
+    def on_progress(self, report: Progress) -> None:
+        self.board.on_progress(report)
+        lost = report.counters.get("lines_lost", 0)
+        if lost and report.service == "publish" and not self._told_of_loss:
+            self._told_of_loss = True
+            self.say("publish: labels cannot be written to their files, and are lost; its log says why")
 
     def on_label(self, label: Label) -> None:
         self.board.on_label(label, SYSTEM.monotonic_ns())
