@@ -45,6 +45,20 @@ class Inputs:
     face: Face | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """The views of one tick in the model's order: pictures, None where there is nothing to see.
+
+    views    by name, and "audio"
+    present  the same in the model's order, then audio
+    """
+
+    pictures: list[Picture | None]
+    views: dict[str, Presence]
+    present: list[bool]
+    face: Face | None
+
+
 class Preparer:
     """Stage[Tick, Inputs]: the pictures of the views and the MFCC of the sound.
 
@@ -64,19 +78,26 @@ class Preparer:
 
     def push(self, tick: Tick) -> list[Inputs]:
         _refuse_after_flush(self._flushed)
-        spec, head = self._spec, tick.head
-        pictures, face = self._views(tick)
-        views: dict[str, Presence] = {
-            name: "missing" if picture is None else head.video for name, picture in pictures.items()
-        }
+        seen = self.look(tick)
         video = np.zeros(self._shape, np.float32)
-        for row, picture in enumerate(pictures.values()):
+        for row, picture in enumerate(seen.pictures):
             if picture is not None:
-                frame_window([picture], spec.video.picture, out=video[row : row + 1])
-        audio = mfcc_with_context(tick.samples[None], spec.audio)[0]
+                frame_window([picture], self._spec.video.picture, out=video[row : row + 1])
+        audio = mfcc_with_context(tick.samples[None], self._spec.audio)[0]
+        return [Inputs(tick.head, video, audio, np.array(seen.present), seen.views, seen.face)]
+
+    def look(self, tick: Tick) -> Seen:
+        """The views of the next tick, before any kernel; the ticks of a stream in order, each once."""
+        head = tick.head
+        whole = None if head.video == "missing" else tick.picture
+        crop, face = (self.faces.see(head, whole) if self.faces is not None else None) or (None, None)
+        pictures = [whole if view == "frame" else crop for view in self._spec.views]
+        views: dict[str, Presence] = {
+            view: "missing" if picture is None else head.video
+            for view, picture in zip(self._spec.views, pictures, strict=True)
+        }
         views["audio"] = head.audio
-        present = np.array([views[v] != "missing" for v in (*spec.views, "audio")])
-        return [Inputs(head, video, audio, present, views, face)]
+        return Seen(pictures, views, [presence != "missing" for presence in views.values()], face)
 
     def flush(self) -> list[Inputs]:
         self._flushed = True
@@ -87,30 +108,45 @@ class Preparer:
         if self.faces is not None:
             self.faces.reset()
 
-    def _views(self, tick: Tick) -> tuple[dict[str, Picture | None], Face | None]:
-        """The picture of each view in the model's order, None where there is nothing to see; the face."""
-        pictures = {"frame": None if tick.head.video == "missing" else tick.picture}
-        seen = self.faces.see(tick.head, pictures["frame"]) if self.faces is not None else None
-        pictures["face"], face = seen or (None, None)
-        return {view: pictures[view] for view in self._spec.views}, face
-
 
 @dataclass(eq=False)
-class StepState:
-    """Everything that goes from one tick to the next; a checkpoint holds it.
+class Course:
+    """How far a stream is.
 
-    model    the network's state for this one stream
-    clips    T > 1: the last T (V, C, H, W) pictures and (frames, n_mfcc) sounds, oldest first
     session  of the last tick, None before the first
     index    of the last tick
     stepped  ticks since the state was new
     """
 
-    model: State
-    clips: deque[tuple[F32, F32]]
     session: int | None = None
     index: int = -1
     stepped: int = 0
+
+    def advance(self, head: TickHead, max_gap_ms: int) -> bool:
+        """Count a tick in. True: the network's state begins anew with it.
+
+        raises  StageError: ticks of a session come in order, each once
+        """
+        if head.session == self.session and head.index <= self.index:
+            got = f"tick {head.index} after {self.index}"
+            raise StageError("ticks of a session must come in order", got=got, where=head.source)
+        lost_ns = (head.index - self.index - 1) * head.hop_ns
+        anew = self.session is None or head.session != self.session or lost_ns > max_gap_ms * MS
+        self.session, self.index = head.session, head.index
+        self.stepped = 1 if anew else self.stepped + 1
+        return anew
+
+
+@dataclass(eq=False, kw_only=True)
+class StepState(Course):
+    """Everything that goes from one tick to the next; a checkpoint holds it.
+
+    model    the network's state for this one stream
+    clips    T > 1: the last T (V, C, H, W) pictures and (frames, n_mfcc) sounds, oldest first
+    """
+
+    model: State
+    clips: deque[tuple[F32, F32]]
 
 
 @dataclass
@@ -134,14 +170,8 @@ class Stepper:
     def push(self, inputs: Inputs) -> list[Answer]:
         _refuse_after_flush(self._flushed)
         head, state = inputs.head, self.state
-        if head.session == state.session and head.index <= state.index:
-            got = f"tick {head.index} after {state.index}"
-            raise StageError("ticks of a session must come in order", got=got, where=head.source)
-        lost_ns = (head.index - state.index - 1) * head.hop_ns
-        if state.session is not None and (head.session != state.session or lost_ns > self.max_gap_ms * MS):
-            state = self.state = self._new_state()
-        state.session, state.index = head.session, head.index
-        state.stepped += 1
+        if state.advance(head, self.max_gap_ms):
+            self._renew()
         video, audio = self._window(inputs)
         logits, state.model = self.model.step(video[None], audio[None], inputs.present[None], state.model)
         rows = {name: p[0] for name, p in self.model.probabilities(logits).items()}
@@ -159,7 +189,12 @@ class Stepper:
         self.state = self._new_state()
 
     def _new_state(self) -> StepState:
-        return StepState(self.model.init_state(1), deque(maxlen=self.model.spec.video.frames))
+        clips: deque[tuple[F32, F32]] = deque(maxlen=self.model.spec.video.frames)
+        return StepState(model=self.model.init_state(1), clips=clips)
+
+    def _renew(self) -> None:
+        self.state.model = self.model.init_state(1)
+        self.state.clips.clear()
 
     def _window(self, inputs: Inputs) -> tuple[F32, F32]:
         """(V, T, C, H, W) and (Ta, n_mfcc): this tick, or with T > 1 the last T ticks.
@@ -175,9 +210,8 @@ class Stepper:
         return np.stack([v for v, _ in padded], axis=1), np.concatenate([a for _, a in padded])
 
     def _bad_answer(self, inputs: Inputs, rows: dict[str, F32]) -> Answer:
-        session, index = self.state.session, self.state.index
-        self.state = self._new_state()
-        self.state.session, self.state.index = session, index
+        self._renew()
+        self.state.stepped = 0
         self.counters["bad_answers"] += 1
         nothing = {n: np.zeros_like(r) for n, r in rows.items()}
         return Answer(inputs.head, nothing, inputs.views, warm=False, face=inputs.face)
