@@ -105,6 +105,16 @@ class Bucket:
     logits: Tensor
     graph: Any
 
+    @property
+    def size(self) -> int:
+        return self.numbers.size(0)
+
+    @property
+    def inputs(self) -> tuple[Any, Any, Any]:
+        """Pictures as (B * V, C, H, W), sounds and numbers, for whoever fills them: arrays on the CPU."""
+        tensors = (self.pictures.flatten(0, 1), self.sounds, self.numbers)
+        return tensors if self.numbers.is_cuda else tuple(one.numpy() for one in tensors)  # type: ignore[return-value]
+
 
 class SlotStepper:
     """Step any of the slots together, padded to a batch size from `buckets`.

@@ -1,0 +1,229 @@
+"""Streams stepped together: the answers of each alone, and when a batch goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from streamfuse.analysis import TickAnalyzer
+from streamfuse.batch import BatchAnalyzer, buckets
+from streamfuse.errors import StageError
+from streamfuse.kernels.spec import FrameSpec
+from streamfuse.model import torchscript
+from streamfuse.model.export import write_model
+from streamfuse.model.runtime import Model, load_model
+from streamfuse.model.spec import SPEC_FILE, HeadSpec, ModelSpec, StateSpec, VideoSpec
+from streamfuse.types import MS, Answer, Mode, Picture, Tick, TickHead
+
+CLOSE = 1e-5
+"""Batch size changes the order of float32 sums."""
+HOP = 100 * MS
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Model:
+    return load_model(tiny_model, device="cpu")
+
+
+class Clips(nn.Module):
+    """Somebody's own clip model: answers with means over its window; one picture of NaN spoils its state."""
+
+    @torch.jit.export
+    def init_state(self, batch: int) -> list[Tensor]:
+        return [torch.zeros(batch, 1)]
+
+    def forward(
+        self, video: Tensor, audio: Tensor, present: Tensor, state: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        seen = state[0] + 1.0
+        scene = torch.stack([video.mean((1, 2, 3, 4, 5)), video[:, 0, 0].mean((1, 2, 3))], 1)
+        mood = torch.stack([audio.mean((1, 2)), seen[:, 0]], 1)
+        return [scene, mood], [seen]
+
+
+@pytest.fixture(scope="module")
+def clip_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    spec = ModelSpec(
+        contract=1,
+        name="clips",
+        heads=(HeadSpec("scene", ("a", "b")), HeadSpec("emotion", ("none", "c"))),
+        views=("frame",),
+        video=VideoSpec(frames=4, picture=FrameSpec(size=16)),
+        state=(StateSpec("seen", (1, 1)),),
+    )
+    path = tmp_path_factory.mktemp("clips") / "clips.ts"
+    program = torchscript.freeze(Clips(), keep=("init_state",))
+    write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), path)
+    return load_model(path, device="cpu")
+
+
+def tick(source: str, index: int, *, session: int = 0, seed: int = 0, shows: bool = True) -> Tick:
+    random = np.random.default_rng(seed)
+    height, width = 2 * int(random.integers(20, 60)), 2 * int(random.integers(20, 60))
+    half = (height // 2, width // 2)
+    planes = tuple(random.integers(16, 236, shape, np.uint8) for shape in ((height, width), half, half))
+    head = TickHead(source, session, index, index * HOP, HOP, "ok" if shows else "missing", "ok")
+    samples = random.normal(0, 0.1, 1952).astype(np.float32)
+    return Tick(head, Picture(planes) if shows else None, samples)
+
+
+def schedule(seed: int, streams: int, turns: int) -> list[list[Tick]]:
+    """In each turn some streams have a tick; now and then one loses ticks, sees nothing, begins a session."""
+    random = np.random.default_rng(seed)
+    at = {f"s{k}": [0, 0] for k in range(streams)}
+    plan = []
+    for turn in range(turns):
+        ticks = []
+        for k, (source, place) in enumerate(at.items()):
+            if random.random() < 0.2:
+                continue
+            if random.random() < 0.1:
+                place[:] = [place[0] + 1, 0]
+            place[1] += int(random.integers(20, 40)) if random.random() < 0.1 else 1
+            shows = random.random() > 0.2
+            ticks.append(tick(source, place[1], session=place[0], seed=100 * turn + k, shows=shows))
+        plan.append(ticks)
+    return plan
+
+
+def batch(model: Model, streams: int = 8, max_batch: int = 4, mode: Mode = "live") -> BatchAnalyzer:
+    return BatchAnalyzer(model, streams=streams, max_batch=max_batch, max_wait_ms=5, mode=mode)
+
+
+def same(got: Answer, expected: Answer) -> None:
+    assert (got.head, got.views, got.warm) == (expected.head, expected.views, expected.warm)
+    for name, row in expected.probabilities.items():
+        np.testing.assert_allclose(got.probabilities[name], row, atol=CLOSE, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["live", "recorded"])
+@pytest.mark.parametrize("which", ["model", "clip_model"])
+def test_streams_together_answer_as_each_alone(
+    which: str, mode: Mode, request: pytest.FixtureRequest
+) -> None:
+    """More streams than a batch holds, streams of clips, gaps, new sessions, nothing to see."""
+    model: Model = request.getfixturevalue(which)
+    together, alone = batch(model, mode=mode), {f"s{k}": TickAnalyzer(model) for k in range(6)}
+    for source in alone:
+        together.open(source)
+    for ticks in schedule(7, 6, 14):
+        expected = {}
+        for each in ticks:
+            together.add(each, now_ns=0)
+            (expected[each.head.source],) = alone[each.head.source].push(each)
+        answers = []
+        while together.due_ns() is not None:
+            answers += together.step()
+        assert len(answers) == len(ticks)
+        for answer in answers:
+            same(answer, expected[answer.head.source])
+
+
+def test_stream_of_many_waiting_ticks_keeps_their_order(model: Model) -> None:
+    together = batch(model)
+    together.open("a")
+    for index in range(5):
+        together.add(tick("a", index), now_ns=index)
+    answers = [together.step() for _ in range(5)]
+    assert [[a.head.index for a in each] for each in answers] == [[0], [1], [2], [3], [4]]
+    assert together.step() == []
+
+
+def test_batch_goes_when_every_stream_is_there_or_it_is_full_or_the_oldest_has_waited(model: Model) -> None:
+    together = batch(model, max_batch=3)
+    for source in "abcd":
+        together.open(source)
+    assert together.due_ns() is None
+    together.add(tick("a", 0), now_ns=100)
+    together.add(tick("b", 0), now_ns=200)
+    assert together.due_ns() == 100 + 5 * MS
+    together.add(tick("b", 1), now_ns=300)
+    assert together.due_ns() == 100 + 5 * MS, "a second tick of the same stream is for the next batch"
+    together.add(tick("c", 0), now_ns=400)
+    assert together.due_ns() == 0, "full"
+    assert [a.head.source for a in together.step()] == ["a", "b", "c"]
+    assert together.due_ns() == 300 + 5 * MS
+    for source in "cd":
+        together.forget(source)
+    together.add(tick("a", 1), now_ns=500)
+    assert together.due_ns() == 0, "every stream that is open"
+
+
+def test_those_that_wait_longest_go_first(model: Model) -> None:
+    together = batch(model, max_batch=2)
+    for k, source in enumerate("abc"):
+        together.open(source)
+        together.add(tick(source, 0), now_ns=10 - k)
+    assert [a.head.source for a in together.step()] == ["c", "b"]
+    assert [a.head.source for a in together.step()] == ["a"]
+
+
+def test_answer_that_is_no_number_spoils_one_stream_for_one_tick(clip_model: Model) -> None:
+    together = batch(clip_model)
+    for source in "ab":
+        together.open(source)
+    bad = tick("a", 1)
+    bad.samples[:] = np.nan  # the kernel would give the floor for it: what matters is what the model says
+    real = clip_model.probabilities
+
+    def spoil(logits):
+        found = real(logits)
+        if together.counters["bad_answers"] == 0 and turn == 1:
+            found["scene"][0] = np.nan
+        return found
+
+    answers = []
+    clip_model.probabilities = spoil  # type: ignore[method-assign]
+    try:
+        for turn in range(3):
+            for source in "ab":
+                together.add(tick(source, turn), now_ns=turn)
+            answers.append(together.step())
+    finally:
+        del clip_model.probabilities  # type: ignore[method-assign]
+    assert together.counters == {"bad_answers": 1}
+    assert not answers[1][0].probabilities["scene"].any() and not answers[1][0].warm
+    begun = [a.probabilities["emotion"] for a in answers[2]]
+    assert begun[0].argmax() == 1 and begun[1].argmax() == 1
+    assert begun[0][1] < begun[1][1], "its state counts from one again, its neighbour's goes on"
+
+
+def test_slot_of_a_forgotten_stream_is_another_ones_as_new(model: Model) -> None:
+    together, alone = batch(model, streams=1), TickAnalyzer(model)
+    together.open("a")
+    together.add(tick("a", 0), now_ns=0)
+    together.step()
+    together.open("a")
+    together.forget("a")
+    together.open("b")
+    together.add(tick("b", 0, seed=5), now_ns=0)
+    same(together.step()[0], alone.push(tick("b", 0, seed=5))[0])
+
+
+def test_tick_of_no_stream_and_one_out_of_order_are_refused(model: Model) -> None:
+    together = batch(model)
+    with pytest.raises(StageError, match=r"^a tick must be of an open stream, got a \[batch\]$"):
+        together.add(tick("a", 0), now_ns=0)
+    together.open("a")
+    together.add(tick("a", 5), now_ns=0)
+    with pytest.raises(StageError, match=r"must come in order, got tick 4 after 5 \[a\]"):
+        together.add(tick("a", 4), now_ns=0)
+    assert together.waits("a") == 1
+
+
+def test_more_streams_than_the_device_holds_is_refused(model: Model) -> None:
+    together = batch(model, streams=1)
+    together.open("a")
+    with pytest.raises(StageError, match="a device holds 1 streams, got one more"):
+        together.open("b")
+
+
+def test_buckets() -> None:
+    assert buckets(64, "live") == (1, 2, 4, 8, 16, 32, 64)
+    assert buckets(48, "live") == (1, 2, 4, 8, 16, 32, 48)
+    assert buckets(1, "live") == (1,) or set(buckets(1, "live")) == {1}
+    assert buckets(48, "recorded") == (48,)
