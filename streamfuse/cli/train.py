@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 
+from streamfuse.errors import ConfigError
 from streamfuse.training.card import card_text
+from streamfuse.training.clip_run import ClipRun
+from streamfuse.training.datasets.entry import DataEntry, entry_of
+from streamfuse.training.datasets.layouts import read_clips
 from streamfuse.training.evaluate import show
 from streamfuse.training.progress import Bars
-from streamfuse.training.settings import read_train_config
+from streamfuse.training.settings import TrainConfig, read_train_config
 from streamfuse.training.train import Run
 
 
@@ -20,10 +25,10 @@ from streamfuse.training.train import Run
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="The folder with audio.csv and images.csv.",
+    multiple=True,
+    metavar="DIR | LAYOUT:PATH",
+    help="A folder with audio.csv and images.csv; or tau:DIR, ravdess:DIR, crema_d:DIR, manifest:FILE, "
+    "classes:DIR, tables:DIR or synthetic, several times. Unset: the list `data:` of the settings.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("model.ts"), show_default=True)
 @click.option(
@@ -31,13 +36,42 @@ from streamfuse.training.train import Run
     type=click.Path(path_type=Path),
     default=Path("train.work"),
     show_default=True,
-    help="Caches and the weights after each stage; a killed run goes on from there.",
+    help="Caches and the weights so far; a killed run goes on from there.",
 )
-def train(config: Path | None, data: Path, out: Path, work: Path) -> None:
-    """Train a model on a folder of recordings, calibrate it, and measure it on groups it never met."""
+def train(config: Path | None, data: tuple[str, ...], out: Path, work: Path) -> None:
+    """Train a model on recordings, calibrate it, and measure it on groups it never met."""
     console = Console()
     settings = read_train_config(config)
     work.mkdir(parents=True, exist_ok=True)
+    entries = entries_of(settings, data)
+    if entries is None:
+        _on_folder(settings, Path(data[0]), out, work, console)
+    else:
+        _on_clips(settings, entries, out, work, console)
+
+
+def entries_of(settings: TrainConfig, data: tuple[str, ...]) -> tuple[DataEntry, ...] | None:
+    """The data sets of the command line, or of the settings; None for one folder of tables.
+
+    raises  ConfigError for neither, or for a data set that is misspelt
+    """
+    if not data:
+        if isinstance(settings.data, tuple) and settings.data:
+            return settings.data
+        hint = "--data DIR, --data ravdess:DIR, or a list `data:` in the settings"
+        raise ConfigError("training and evaluation need data", got="none", hint=hint)
+    layouts = DataEntry.model_fields["layout"].annotation.__args__  # type: ignore[union-attr]
+    named = [text for text in data if text.partition(":")[0] in layouts]
+    if not named and len(data) == 1:
+        return None
+    try:
+        return tuple(entry_of(text) for text in data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError("--data must be LAYOUT:PATH", got=" ".join(data), hint=first["msg"]) from None
+
+
+def _on_folder(settings: TrainConfig, data: Path, out: Path, work: Path, console: Console) -> None:
     with Bars(console, work / "loss.csv") as bars:
         run = Run(settings, data, work, bars.report, bars.cached)
         run.learn()
@@ -50,3 +84,16 @@ def train(config: Path | None, data: Path, out: Path, work: Path) -> None:
         f"wrote {out} and its card {out.name}.md: {spec.name}, weights {spec.weights_sha256[:16]}",
         markup=False,
     )
+
+
+def _on_clips(
+    settings: TrainConfig, entries: tuple[DataEntry, ...], out: Path, work: Path, console: Console
+) -> None:
+    found = read_clips(entries)
+    with Bars(console, work / "loss.csv") as bars:
+        run = ClipRun(settings, found, work, bars.report, bars.cached)
+        run.learn()
+        spec = run.finish(out)
+    for line in run.dropped:
+        console.print(f"left out: {line}", markup=False)
+    console.print(f"wrote {out}: {spec.name}, weights {spec.weights_sha256[:16]}", markup=False)

@@ -5,8 +5,11 @@ Fitted on the `tune` part, which is neither learned from nor reported.
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from streamfuse.model.spec import HeadSpec
 
 F64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer]
@@ -84,6 +87,19 @@ def unknown_threshold(
     # As many answers as can be right often enough; where none can, as few as may be.
     last = int(enough[-1]) if len(enough) else int(np.argmax(allowed))
     return float(np.clip(sure[order[last]] if last + 1 < len(order) else least, least, 0.9))
+
+
+def fitted_head(
+    head: HeadSpec, logits: npt.NDArray[np.floating], truth: npt.NDArray[np.generic], weight: F64
+) -> HeadSpec:
+    """The head with the temperature and threshold that suit these answers; see fit_temperature()."""
+    temperature = fit_temperature(logits, truth, weight)
+    cooled = logits / temperature
+    if head.kind == "softmax":
+        threshold = unknown_threshold(softmax(cooled), truth.astype(np.int64), weight)
+    else:
+        threshold = said_threshold(1.0 / (1.0 + np.exp(-cooled)), truth.astype(np.int64))
+    return msgspec.structs.replace(head, temperature=round(temperature, 4), threshold=round(threshold, 3))
 
 
 def said_threshold(probabilities: npt.NDArray[np.floating], truth: Ints) -> float:

@@ -24,6 +24,18 @@ def masked_cross_entropy(
     return (loss * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
+def masked_soft_cross_entropy(
+    logits: Tensor, target: Tensor, known: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """The mean cross-entropy with shares as targets where `known`; zero where nothing is.
+
+    logits, target  (..., classes), the target adding up to 1; known (...) bool
+    """
+    target = target * (1.0 - smoothing) + smoothing / target.size(-1)
+    loss = -(target * torch.log_softmax(logits, -1)).sum(-1)
+    return torch.where(known, loss, 0.0).sum() / known.sum().clamp(min=1)
+
+
 def masked_sigmoid(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Binary cross-entropy of several labels at once, the mean over labels; weight (...) of each row."""
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)

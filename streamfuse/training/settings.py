@@ -29,6 +29,9 @@ class DataSettings(Section):
 class NetworkSettings(Section):
     preset: str = "lite"
     fusion: str = "hybrid"
+    sound: str = "lstm"
+    """The sound branch: lstm or conv."""
+    views: tuple[Literal["frame", "face"], ...] = ("frame",)
     memory_ticks: int = Field(32, ge=1, le=100_000)
     picture_side: int | None = Field(None, ge=32, le=512)
     """Side of the picture in pixels; unset: the preset's own."""
@@ -72,6 +75,18 @@ class PictureSettings(StageSettings):
     """Clips that are filmed and put through those frozen layers, once."""
     trunk_rate: float = Field(0.2, ge=0, le=1)
     """Rate of the pretrained layers above those, as a share of `rate`."""
+
+
+class FaceSettings(StageSettings):
+    """The face view's branch, for models with one."""
+
+    steps: int = Field(1200, ge=0)
+    batch: int = Field(32, ge=1, le=4096)
+    decay: float = Field(0.05, ge=0, le=1)
+    trunk_rate: float = Field(0.25, ge=0, le=1)
+    bfloat16: bool = False
+    feelings: float = Field(0.5, ge=0)
+    """Weight of the loss of all feelings beside that of the head."""
 
 
 class FusionSettings(StageSettings):
@@ -139,10 +154,13 @@ class TrainConfig(Section):
     dropout: float = Field(0.2, ge=0, lt=1)
     sound_head: bool = True
     device: Literal["cpu", "cuda"] = "cpu"
+    keep_every: int = Field(100, ge=1)
+    """Steps from one writing of what a killed run goes on from to the next."""
     data: Data = DataSettings()
     network: NetworkSettings = NetworkSettings()
     sound: SoundSettings = SoundSettings()
     picture: PictureSettings = PictureSettings()
+    faces: FaceSettings = FaceSettings()
     fusion: FusionSettings = FusionSettings()
     clips: ClipSettings = ClipSettings()
 

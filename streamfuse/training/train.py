@@ -21,12 +21,7 @@ from streamfuse.model.network import PRESETS, Network, build_network, network_sp
 from streamfuse.model.runtime import load_model
 from streamfuse.model.spec import HeadSpec, ModelSpec
 from streamfuse.training.cache import Progress, cache_pictures, cache_sound
-from streamfuse.training.calibrate import (
-    fit_temperature,
-    said_threshold,
-    softmax,
-    unknown_threshold,
-)
+from streamfuse.training.calibrate import fitted_head
 from streamfuse.training.card import DESCRIPTION, sources
 from streamfuse.training.datasets.meaning import EMOTIONS, PLACES, SOUNDS
 from streamfuse.training.datasets.recordings import Recordings, read_recordings
@@ -34,6 +29,7 @@ from streamfuse.training.evaluate import SETTLE_TICKS, Score, evaluate, qualitie
 from streamfuse.training.listen import heard_features, seen_features
 from streamfuse.training.motion import Camera
 from streamfuse.training.pairs import Pairs
+from streamfuse.training.portraits import Portraits, train_faces
 from streamfuse.training.play import play
 from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
 from streamfuse.training.schedule import Report
@@ -65,6 +61,8 @@ def model_spec(config: TrainConfig) -> ModelSpec:
         tuple(heads),
         preset=ours.preset,
         fusion=ours.fusion,
+        sound=ours.sound,
+        views=ours.views,
         picture=picture,
         memory_ticks=ours.memory_ticks,
         name=config.name,
@@ -95,14 +93,16 @@ class Run:
         return SoundMixer(self.sounds, self.spec.audio, frames, self.config.seed + seed)
 
     def _camera(self, seed: int) -> Camera:
-        return Camera(
-            self.pictures, self.spec.video.picture, self.config.picture.ticks, self.config.seed + seed
-        )
+        picture, ticks = self.spec.video.picture, self.config.picture.ticks
+        crops = "face" in self.spec.views
+        return Camera(self.pictures, picture, ticks, self.config.seed + seed, crops=crops)
 
     def learn(self) -> None:
         """The stages, each skipped where an earlier run of the same settings left its weights."""
         self._stage("sound", self._hear)
         self._stage("picture", self._see)
+        if "face" in self.spec.views:
+            self._stage("faces", self._face)
         self._stage("fusion", self._fuse)
 
     def _stage(self, name: str, act: Callable[[], None]) -> None:
@@ -129,9 +129,15 @@ class Run:
             self.network, self.spec, self._camera(2), self.config.picture, self.config.dropout, self.report
         )
 
+    def _face(self) -> None:
+        portraits = Portraits(self.pictures, self.spec.video.picture, self.config.seed + 6)
+        train_faces(
+            self.network, self.spec, portraits, self.config.faces, self.config.dropout, self.report
+        )
+
     def _fuse(self) -> None:
         settings = self.config.fusion
-        seen = seen_features(self.network, self._camera(3), settings.clips, self.report)
+        seen = seen_features(self.network, self.spec, self._camera(3), settings.clips, self.report)
         heard = heard_features(self.network, self.spec, self._mixer(4), settings.streams, self.report)
         pairs = Pairs(seen, heard, self.config.seed + 5)
         train_fusion(self.network, self.spec, pairs, settings, self.report)
@@ -189,13 +195,7 @@ def _calibrated_head(
     if not logits:
         return head
     x, y, w = np.concatenate(logits), np.concatenate(truth), np.concatenate(weight)
-    temperature = fit_temperature(x, y, w)
-    cooled = x / temperature
-    if head.kind == "softmax":
-        threshold = unknown_threshold(softmax(cooled), y, w)
-    else:
-        threshold = said_threshold(1.0 / (1.0 + np.exp(-cooled)), y)
-    return msgspec.structs.replace(head, temperature=round(temperature, 4), threshold=round(threshold, 3))
+    return fitted_head(head, x, y, w)
 
 
 def _known(suite: Suite) -> list[int]:
