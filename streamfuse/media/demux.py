@@ -15,6 +15,7 @@ import av.error
 from streamfuse.clock import Clock
 from streamfuse.media.faults import PYAV_ERRORS, source_error
 from streamfuse.media.opening import Input
+from streamfuse.media.playback import in_time
 from streamfuse.media.source import Source
 from streamfuse.media.timeline import ticks_to_ns
 from streamfuse.types import MS, Track
@@ -33,6 +34,11 @@ class Read:
     track: Track
     packet: Any
     arrival_ns: int
+
+    @property
+    def time_ns(self) -> int:
+        stamp = self.packet.dts if self.packet.dts is not None else self.packet.pts
+        return 0 if stamp is None else ticks_to_ns(stamp, self.packet.time_base)
 
 
 class Demuxer:
@@ -53,7 +59,9 @@ class Demuxer:
 
     def __iter__(self) -> Iterator[Read]:
         if len(self._inputs) == 1:
-            return self._read(self._inputs[0])
+            reads = self._read(self._inputs[0])
+            played = self._live and not self._source.paced and len(self._inputs[0].streams) > 1
+            return in_time(reads) if played else reads
         return self._as_they_come() if self._source.paced else self._by_time()
 
     def close(self) -> None:
@@ -104,7 +112,7 @@ class Demuxer:
         readers = [self._read(item) for item in self._inputs]
         heads = [next(reader, None) for reader in readers]
         while any(head is not None for head in heads):
-            waiting = [(_time_of(head), i) for i, head in enumerate(heads) if head is not None]
+            waiting = [(head.time_ns, i) for i, head in enumerate(heads) if head is not None]
             _, chosen = min(waiting)
             head = heads[chosen]
             assert head is not None  # only such are in `waiting`
@@ -146,8 +154,3 @@ class Demuxer:
             put(None)
         except Exception as error:  # noqa: BLE001, it is raised again in the reader's thread
             put(error)
-
-
-def _time_of(read: Read) -> int:
-    stamp = read.packet.dts if read.packet.dts is not None else read.packet.pts
-    return 0 if stamp is None else ticks_to_ns(stamp, read.packet.time_base)
