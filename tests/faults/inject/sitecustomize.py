@@ -1,4 +1,4 @@
-"""Puts the disk faults of ../disk.py, and the hang of SIGUSR1, into a child before it runs anything else."""
+"""Puts the faults of ../disk.py and ../clocks.py, and the hang of SIGUSR1, into a child before it runs."""
 
 import contextlib
 import importlib.util
@@ -12,11 +12,15 @@ def _hang(_number: int, _frame: object) -> None:
         pass
 
 
+def _load(name: str, file: str) -> None:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+
+
 with contextlib.suppress(ValueError):  # not in the main thread of some embedded interpreter
     signal.signal(signal.SIGUSR1, _hang)
-
-_spec = importlib.util.spec_from_file_location("disk_faults", Path(__file__).parents[1] / "disk.py")
-assert _spec is not None and _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["disk_faults"] = _module  # dataclasses look their module up
-_spec.loader.exec_module(_module)
+_load("disk_faults", "disk.py")
+_load("clock_faults", "clocks.py")

@@ -1,0 +1,57 @@
+"""Ends processes in every way in which processes end, and knows whether any was left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+AILMENTS = {
+    "killed": signal.SIGKILL,
+    "stopped": signal.SIGSTOP,
+    "hung": signal.SIGUSR1,
+    "crashed": signal.SIGSEGV,
+}
+"""hung: in a busy loop, alive and answering on its sockets' own threads (tests/faults/inject)."""
+
+
+def afflict(process: psutil.Process, ailment: str) -> None:
+    process.send_signal(AILMENTS[ailment])
+
+
+def kill_all(pid: int) -> list[psutil.Process]:
+    """kill -9 of a process and all that it started, as the end of a cgroup is; wait until they are gone.
+
+    Stopped first, so that none can start another meanwhile.
+    """
+    root = psutil.Process(pid)
+    root.suspend()
+    family = [root, *root.children(recursive=True)]
+    for member in family:
+        member.kill()
+    _, left = psutil.wait_procs(family[1:], timeout=30)
+    assert not left, f"still there: {left}"
+    return family
+
+
+def processes_of(word: str) -> list[psutil.Process]:
+    """Every process that has `word` (a run directory, say) on its command line or is `os.getpid()`'s child."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if word in line and process.info["pid"] != os.getpid():
+            found.append(process)
+    return found
+
+
+def handles(processes: Iterable[psutil.Process]) -> dict[int, int]:
+    """Open file descriptors by pid."""
+    return {process.pid: process.num_fds() for process in processes}
+
+
+def shared_memory() -> set[str]:
+    """What lies in /dev/shm."""
+    return {path.name for path in Path("/dev/shm").iterdir()}
