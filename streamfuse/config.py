@@ -56,6 +56,12 @@ class ModelConfig(Section):
     """Refuse a model file with another sha256 before it is loaded."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     threads: int = Field(1, ge=1, le=256)
+    max_batch: int = Field(64, ge=1, le=4096)
+    """CUDA: ticks of different streams that are stepped together; on the CPU each stream is stepped alone."""
+    max_batch_wait_ms: float = Field(5.0, ge=0, le=1000)
+    """CUDA: how long a tick waits for those of other streams, where not all are there yet."""
+    max_streams: int = Field(1024, ge=1, le=65_536)
+    """CUDA: streams whose state is held on the device at once."""
 
 
 class HeadConfig(Section):
