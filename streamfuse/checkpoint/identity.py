@@ -40,11 +40,17 @@ def identity(
     facts: dict[str, Any] = {"name": name, **_input(source), "from_ns": 0, "to_ns": None}
     if span is not None:
         facts["from_ns"], facts["to_ns"] = span
-    facts |= {"model.sha256": model_sha256, "model.device": device, "model.threads": config.model.threads}
     facts |= {f"decode.{key}": getattr(config.decode, key) for key in _DECODE}
+    facts |= {f"outputs.{key}": on for key, on in config.outputs.model_dump().items() if isinstance(on, bool)}
+    told = {key: str(value) for key, value in facts.items()}
+    return {**told, **settings_identity(config, model_sha256=model_sha256, device=device)}
+
+
+def settings_identity(config: AppConfig, *, model_sha256: str, device: str) -> Identity:
+    """Everything that labels depend on beside the ticks: model, settings, versions, machine."""
+    facts = {"model.sha256": model_sha256, "model.device": device, "model.threads": config.model.threads}
     facts |= {f"ticks.{key}": getattr(config.ticks, key) for key in _TICKS}
     facts |= _flat("labels", config.labels.model_dump())
-    facts |= {f"outputs.{key}": on for key, on in config.outputs.model_dump().items() if isinstance(on, bool)}
     facts |= {f"version of {library}": _version(library) for library in LIBRARIES}
     facts["machine"] = f"{platform.machine()} {_processor()}"
     return {key: str(value) for key, value in facts.items()}

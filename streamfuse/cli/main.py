@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "view": ("streamfuse.cli.view:view", "Look at a finished recording in a browser."),
     "process": ("streamfuse.cli.process:process", "Label recordings: files and folders."),
     "profile": ("streamfuse.cli.profile:profile", "Measure where the time of an answer goes."),
+    "replay": ("streamfuse.cli.replay:replay", "Give the labels of a recorded run again."),
     "notify": ("streamfuse.cli.notify:notify", "Try the receivers that are told of events."),
     "probe": ("streamfuse.cli.probe:probe", "Say what is in a source."),
     "validate": ("streamfuse.cli.validate:validate", "Check a configuration file."),

@@ -20,6 +20,7 @@ from streamfuse.cli.board import Board
 from streamfuse.cli.launch import check_names, roles, run_config, run_directory, write_status
 from streamfuse.cli.lines import PatientStream
 from streamfuse.cli.options import config_options, read_config
+from streamfuse.cli.recorder import describe_recording
 from streamfuse.clock import SYSTEM
 from streamfuse.config import AppConfig, RunConfig, SourceConfig
 from streamfuse.errors import ConfigError
@@ -76,6 +77,7 @@ class Duration(click.ParamType[int]):
     metavar="[HOST:PORT]",
     help=f"A page that shows it all in a browser; by default at {USUAL}, or a free port.",
 )
+@click.option("--record", metavar="DIR", help="Keep what was decoded there, for `streamfuse replay`.")
 @click.option("--metrics-port", type=click.IntRange(0, 65_535), help="Prometheus metrics, /healthz, /readyz.")
 @click.option(
     "--run-dir", metavar="DIR", help="Sockets and session numbers; by default one for these sources."
@@ -90,6 +92,7 @@ def run(
     loop: bool,
     allow_hls: bool,
     view: str | None,
+    record: str | None,
     metrics_port: int | None,
     run_dir: str | None,
     config_file: Path | None,
@@ -113,6 +116,8 @@ def run(
     live = {"folder": output and str(Path(output).absolute()), "metrics_port": metrics_port}
     changed = {key: value for key, value in live.items() if value is not None}
     config = config.model_copy(update={"live": config.live.model_copy(update=changed)})
+    if record is not None:
+        config = config.model_copy(update={"record": config.record.model_copy(update={"folder": record})})
     if view is not None:
         config = config.model_copy(update={"view": config.view.model_copy(update={"address": view})})
     show_json = as_json or events_only or not sys.stdout.isatty()
@@ -152,6 +157,7 @@ def watch(
     settled = run_config(config, sources, "live")
     if settled.live.folder is not None:
         prepare_folder(Path(settled.live.folder) / "any.jsonl")
+    describe_recording(settled)
     with run_directory(settled) as file, _signals() as signals:
         screen = Screen(settled, show_json=show_json, events_only=events_only)
         if settled.view.address is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import DecodeConfig, TickConfig
@@ -24,6 +24,9 @@ from streamfuse.media.timeline import Decoded
 from streamfuse.media.tracks import NO_PTS, AudioBuilder, TrackReader, VideoBuilder
 from streamfuse.media.truncation import is_truncated
 from streamfuse.types import MS, NS, AudioChunk, MediaItem, Mode, Track, VideoFrame
+
+if TYPE_CHECKING:
+    from streamfuse.media.clips import PacketRing
 
 KEY_FRAME_PATIENCE = 3
 """Before its first item a live source gets so many read timeouts: its key frame may be that far away."""
@@ -92,6 +95,7 @@ class Decoder:
             Preroll(inputs, {t: zero_ns + at_ns for t, at_ns in begins.items()}) if begins else None
         )
         self._demuxer = Demuxer(source, inputs, live=self._live, clock=clock, counters=self._counts)
+        self._packets: PacketRing | None = None
         self._last_item_ns: int | None = None
         self._given = 0
         self._begun = False
@@ -111,6 +115,11 @@ class Decoder:
         self._begun = True
         return self._items()
 
+    def keep_packets(self, ring: PacketRing) -> None:
+        """Also put every packet into this ring, for clips. Call it before the iteration."""
+        ring.begin(self._inputs)
+        self._packets = ring
+
     def close(self) -> None:
         self._demuxer.close()
 
@@ -125,6 +134,8 @@ class Decoder:
         lost: SourceLost | None = None
         try:
             for read in self._demuxer:
+                if self._packets is not None:
+                    self._packets.push(read)
                 for packet in [read] if self._preroll is None else self._preroll.take(read):
                     yield from self._decode_packet(packet)
                 if self._sessions.done:

@@ -42,6 +42,10 @@ class Unwrapper:
         self._last = ticks
         return ticks
 
+    def again(self) -> Unwrapper:
+        """Another one of the same kind, from its beginning."""
+        return Unwrapper(self._span.bit_length() - 1 if self._span else None)
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:

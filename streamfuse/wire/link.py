@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,6 +41,8 @@ class Outlet:
         self._connect = partial(wire.connect, "send", endpoint, queue=topic.window + _HELLOS)
         self.socket = self._connect()
         self._empty_promises = 0
+        self.tap: Callable[[Body, Sequence[bytes]], None] | None = None
+        """Called with everything that was sent."""
         self._clock = clock
         self.malformed = 0
 
@@ -88,9 +90,12 @@ class Outlet:
 
     def _send(self) -> None:
         while (message := self.box.next_message()) is not None:
-            if not send_parts(self.socket, encode(message)):
+            parts = encode(message)
+            if not send_parts(self.socket, parts):
                 return
             self.box.sent()
+            if self.tap is not None:
+                self.tap(message.body, parts)
 
 
 @dataclass(frozen=True, slots=True)
