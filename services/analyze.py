@@ -20,6 +20,7 @@ from streamfuse.errors import ModelError, StageError
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
 from streamfuse.services.process import deadline, load_run, run
+from streamfuse.services.recorded_stream import RecordedStream
 from streamfuse.trace import stamped
 from streamfuse.types import MS, NS, Answer, Picture, SessionStart, Tick, TickHead
 from streamfuse.wire.endpoints import EndpointLock
@@ -54,7 +55,7 @@ class AnalyzeService:
     ) -> None:
         self._name, self._model, self._config = name, model, config
         self._ticks, self._answers, self._clock = ticks, answers, clock
-        self._streams: dict[str, TickAnalyzer] = {}
+        self._streams: dict[str, TickAnalyzer | RecordedStream] = {}
         self._analysed = self._refused = self._bad_answers = 0
         self._deadline_ns: int | None = None
         self._busy_since_ns: int | None = None
@@ -120,10 +121,14 @@ class AnalyzeService:
         if isinstance(body, Tick):
             self._step(body)
         elif isinstance(body, SessionStart):
-            self._forget(source)
-            self._streams[source] = self._stream(source)
+            if self._config.mode == "live":
+                self._forget(source)
+            if source not in self._streams:
+                self._streams[source] = self._stream(source)
             self._answers.offer(source, body)
         elif isinstance(body, End):
+            if not body.complete:
+                self._carry(source, last=True)
             self._forget(source)
             self._answers.offer(source, body)
         if not isinstance(body, End):
@@ -163,6 +168,7 @@ class AnalyzeService:
         for answer in answers:
             self._answers.offer(source, self._stamped(answer, received_ns))
             self._analysed += 1
+        self._carry(source)
 
     def _stamped(self, answer: Answer, received_ns: int) -> Answer:
         """With our stamp. What was sent while we were busy with others waited for us, wherever it lay."""
@@ -174,10 +180,22 @@ class AnalyzeService:
         enqueue_ns = min(waited_from_ns, received_ns)
         return replace(answer, head=stamped(answer.head, "analyze", enqueue_ns, received_ns, done_ns))
 
-    def _stream(self, source: str) -> TickAnalyzer:
+    def _carry(self, source: str, *, last: bool = False) -> None:
+        """A recording: now and then, and before it is left, what publish needs for a checkpoint."""
+        stream = self._streams.get(source)
+        if isinstance(stream, RecordedStream):
+            carried = stream.carried() if last else stream.due()
+            if carried is not None:
+                self._answers.offer(source, carried)
+
+    def _stream(self, source: str) -> TickAnalyzer | RecordedStream:
         chosen = self._config.sources.get(source)
         ticks = (chosen.ticks if chosen else None) or self._config.ticks
-        return TickAnalyzer(self._model, max_gap_ms=ticks.max_gap_ms)
+        analyzer = TickAnalyzer(self._model, max_gap_ms=ticks.max_gap_ms)
+        if self._config.mode == "live":
+            return analyzer
+        base = None if chosen is None or chosen.output is None else Path(chosen.output)
+        return RecordedStream(source, analyzer, base, self._config.outputs.checkpoint_s, self._clock)
 
     def _forget(self, source: str) -> None:
         stream = self._streams.pop(source, None)
@@ -185,7 +203,9 @@ class AnalyzeService:
             self._bad_answers += stream.counters["bad_answers"]
 
     def _lose_the_publisher(self) -> None:
-        """Its smoothing and open events are gone: every source begins anew, as if we had died too."""
+        """Its smoothing and open events are gone: as if we had died too, live sources begin anew and
+        recordings at their checkpoints.
+        """
         log.warning("the publisher was restarted: all sources begin anew")
         if self._config.mode == "recorded":
             self._answers.box.forget()
@@ -210,7 +230,9 @@ def main(arguments: argparse.Namespace) -> None:
         if not arguments.standby:
             lock.acquire()
         reporter.report("starting")
-        endless = ModelError("a model must answer", got=f"no answer within {DRY_RUN_S} s", where=config.model.path)
+        endless = ModelError(
+            "a model must answer", got=f"no answer within {DRY_RUN_S} s", where=config.model.path
+        )
         with deadline(DRY_RUN_S, endless):
             model = load_model(
                 config.model.path,

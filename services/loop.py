@@ -131,6 +131,11 @@ class Reporter:
         )
         self._publisher.publish(self._name, body)
 
+    def allow(self, allowance_ms: int) -> None:
+        """Say at once that the next step may take so long."""
+        self._due_ns = 0
+        self.report(self._last_state or "running", allowance_ms=allowance_ms)
+
     @contextmanager
     def last_words(self) -> Iterator[None]:
         """Say what ends the process, where an error does."""

@@ -9,20 +9,20 @@ import argparse
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
-from streamfuse.errors import OutputError
 from streamfuse.model.inspect import inspect_model
 from streamfuse.model.spec import ModelSpec
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
-from streamfuse.services.outputs import Results, SourceOutput, live_sinks, recorded_sinks
+from streamfuse.services.outputs import SourceOutput, live_sinks
+from streamfuse.services.patience import WaitForRoom
 from streamfuse.services.process import load_run, run
+from streamfuse.services.recordings import RecordingsService
 from streamfuse.services.status import Status
-from streamfuse.sinks import Sink
 from streamfuse.types import NS, Answer, Event, Label, SessionStart, Still
 from streamfuse.view.history import Report
 from streamfuse.view.pictures import Pictures
@@ -45,7 +45,7 @@ LAST_NOTICES_NS = 3 * NS
 
 
 class PublishService:
-    """The loop's service. Recorded: finished when every source of the run has ended."""
+    """The loop's service for live sources."""
 
     def __init__(
         self,
@@ -68,14 +68,8 @@ class PublishService:
         self.pictures = Pictures()
         """Of live sources, where the run makes any."""
         self._answers, self._world, self._status = answers, world, status
-        self._live = config.mode == "live"
         self._outputs: dict[str, SourceOutput] = {}
-        self._results = None if self._live else Results(Path(config.run_dir))
-        self._left = (
-            set() if self._results is None else {n for n in config.sources if not self._results.known(n)}
-        )
-        self._unwritten: set[str] = set()
-        self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0, lines_lost=0)
+        self._counts: Counter[str] = Counter(labels=0, events=0, lines_lost=0)
         self._lost_before = 0
         """Lines that sources which have ended could not write."""
         self._deadline_ns: int | None = None
@@ -111,8 +105,6 @@ class PublishService:
         self._take_stills()
         if self.alerts is not None:
             self.alerts.turn(now_ns)
-        if not self._live and not self._left and self._deadline_ns is None:
-            self.stop(now_ns)
         for _ in range(TURN_MESSAGES):
             delivery = self._answers.receive()
             if delivery is None:
@@ -141,84 +133,46 @@ class PublishService:
 
     def _take_in(self, delivery: Delivery) -> None:
         name, body = delivery.message.source, delivery.message.body
-        try:
-            if isinstance(body, Answer):
-                self._publish(name, body)
-            elif isinstance(body, SessionStart):
-                self._begin(name, body)
-            elif isinstance(body, End):
-                self._end(name, body)
-        except OutputError as error:
-            if self._results is None:
-                raise
-            self._give_up(name, error, self._results)
-            if isinstance(body, End):
-                self._end(name, body)
+        if isinstance(body, Answer):
+            self._publish(name, body)
+        elif isinstance(body, SessionStart):
+            self._begin(name, body)
+        elif isinstance(body, End):
+            self._end(name, body)
         self._answers.done(delivery)
         if isinstance(body, Shutdown):
             self._answers.box.leave(delivery.peer)
 
     def _begin(self, name: str, start: SessionStart) -> None:
-        """A session begins. A recording that begins anew is written anew."""
-        if name in self._unwritten:
-            return
-        output = self._outputs.get(name)
-        if output is not None and not self._live and start.session <= output.session:
-            output.close(complete=False)
-            output = None
-        (output or self._open(name)).session = start.session
+        if name not in self._outputs:
+            self._open(name)
         self._status.session(name, start)
         if self._view is not None:
             self._view.offer((name, start))
 
     def _open(self, name: str) -> SourceOutput:
-        sinks: Sequence[Sink]
-        if self._live:
-            sinks = live_sinks(self._config.live, name)
-        else:
-            sinks = recorded_sinks(self._config, name, self._spec)
+        sinks = live_sinks(self._config.live, name)
         attach = None if self.alerts is None else self.alerts.attach
         output = SourceOutput(name, self._config, self._spec, sinks, self._clock, attach)
         self._outputs[name] = output
         return output
 
     def _publish(self, name: str, answer: Answer) -> None:
-        output = self._outputs.get(name)
-        if output is None and not self._live:  # of a decode process that died: it begins anew
-            self._counts["orphans"] += 1
-            return
-        for told in (output or self._open(name)).push(answer, self._clock.monotonic_ns()):
+        output = self._outputs.get(name) or self._open(name)
+        for told in output.push(answer, self._clock.monotonic_ns()):
             self._tell(told)
 
     def _end(self, name: str, end: End) -> None:
-        output, paths = self._outputs.get(name), list[Path]()
-        if name in self._unwritten:
-            self._left.discard(name)
-        elif output is None and end.complete and not self._live:  # its beginning was told to one that died
-            self._counts["orphans"] += 1
-            return
+        output = self._outputs.get(name)
         if output is not None:
             for told in output.flush():
                 self._tell(told)
-            paths = output.close(end.complete)
+            output.close(end.complete)
             self._lost_before += output.lost
             del self._outputs[name]
-        if self._results is not None and name in self._left:
-            self._results.write(name, end, output, paths)
-            self._left.discard(name)
         self._status.ended(name)
         if self.alerts is not None:
             self.alerts.ended(name)
-
-    def _give_up(self, name: str, error: OutputError, results: Results) -> None:
-        """A recording whose results cannot be kept is over; the others go on."""
-        log.error("%s: %s", name, error)
-        self._unwritten.add(name)
-        output = self._outputs.pop(name, None)
-        if output is not None:
-            with suppress(OutputError):
-                output.close(complete=False)
-        results.unwritten(name, error, output)
 
     def _tell(self, told: Label | Event) -> None:
         if isinstance(told, Label):
@@ -247,36 +201,59 @@ def main(arguments: argparse.Namespace) -> None:
             config.endpoint("answers"),
             mode=config.mode,
             topic=TOPICS["answer"],
-            accepts=("answer", "start", "end", "shutdown"),
+            accepts=("answer", "carried", "start", "end", "shutdown"),
         )
         reporter.report("starting")
         world = Publisher(wire, topic=TOPICS["label"], bind=config.endpoint("labels"))
         seen = Subscriber(wire, topics=["progress"], bind=config.endpoint("status"))
-        spec = inspect_model(config.model.path, sha256=config.model.sha256).spec
+        model = inspect_model(config.model.path, sha256=config.model.sha256)
         status = Status(config, seen)
-        view = None
-        if config.mode == "live" and config.view.address is not None:
-            from streamfuse.view.live import LiveView  # a web server, for the runs that have a page
-
-            view = LiveView(config.view, spec, list(config.sources))
-        stills = None
-        if config.mode == "live" and config.wants_pictures:
-            stills = Subscriber(wire, topics=["picture"], bind=config.endpoint("pictures"))
-        service = PublishService(config, spec, answers, world, status, stills=stills, view=view)
-        if config.mode == "live" and config.notify.wanted:
-            from streamfuse.services.alerts import Alerts  # MQTT and HTTP, for the runs that tell of events
-
-            service.alerts = Alerts(config, spec, service.pictures, status)
-        try:
-            serve(service, wire, reporter, stop, SYSTEM)
-        finally:
-            service.close()
-            if service.alerts is not None:
-                service.alerts.close(LAST_NOTICES_NS)
-            status.close()
-            if view is not None:
-                view.close()
+        with closing(status), ExitStack() as ends:
+            if config.mode == "recorded":
+                patience = WaitForRoom(reporter, stop)
+                recordings = RecordingsService(
+                    config, model, answers, world, status, patience=patience, allow=reporter.allow
+                )
+                ends.callback(recordings.close)
+                serve(recordings, wire, reporter, stop, SYSTEM)
+            else:
+                serve(
+                    _live(config, model.spec, answers, world, status, wire, ends),
+                    wire,
+                    reporter,
+                    stop,
+                    SYSTEM,
+                )
     wire.close(within_ms=500)
+
+
+def _live(
+    config: RunConfig,
+    spec: ModelSpec,
+    answers: Inlet,
+    world: Publisher,
+    status: Status,
+    wire: Wire,
+    ends: ExitStack,
+) -> PublishService:
+    """The service with what this run wants beside files; `ends` closes them after it."""
+    view = None
+    if config.view.address is not None:
+        from streamfuse.view.live import LiveView  # a web server, for the runs that have a page
+
+        view = LiveView(config.view, spec, list(config.sources))
+        ends.callback(view.close)
+    stills = None
+    if config.wants_pictures:
+        stills = Subscriber(wire, topics=["picture"], bind=config.endpoint("pictures"))
+    service = PublishService(config, spec, answers, world, status, stills=stills, view=view)
+    if config.notify.wanted:
+        from streamfuse.services.alerts import Alerts  # MQTT and HTTP, for the runs that tell of events
+
+        service.alerts = Alerts(config, spec, service.pictures, status)
+        ends.callback(service.alerts.close, LAST_NOTICES_NS)
+    ends.callback(service.close)
+    return service
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ import logging
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, cast
 
 from streamfuse.clock import Clock
 from streamfuse.errors import SourceError, SourceLost, SourceRefused, StreamfuseError
-from streamfuse.media.decode import Decoder
+from streamfuse.media.probe import SourceInfo
 from streamfuse.pipeline.live import Pacer
 from streamfuse.services.backoff import Backoff
 from streamfuse.services.loop import Wake
@@ -35,7 +36,26 @@ class Finished:
     error: StreamfuseError | None = None
 
 
-class Reader:
+Item = TypeVar("Item")
+Given = TypeVar("Given", covariant=True)
+
+
+class Opened(Protocol[Given]):
+    """An opened source: a Decoder, or the RecordedTicks of a recording."""
+
+    @property
+    def info(self) -> SourceInfo: ...
+    @property
+    def position_ns(self) -> int: ...
+    @property
+    def truncated(self) -> bool: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    def __iter__(self) -> Iterator[Given]: ...
+    def close(self) -> None: ...
+
+
+class Reader(Generic[Item]):
     """Items of a source, oldest first, for one reader; `wake` is readable when there are some.
 
     open_source  opens the source anew; raises SourceError
@@ -45,7 +65,7 @@ class Reader:
 
     def __init__(
         self,
-        open_source: Callable[[], Decoder],
+        open_source: Callable[[], Opened[Item]],
         *,
         live: bool,
         paced: bool,
@@ -57,10 +77,10 @@ class Reader:
         self._pacer = Pacer(clock) if live and not paced else None
         self._backoff = Backoff(rng)
         self.wake = Wake()
-        self._items: deque[MediaItem | Finished] = deque()
+        self._items: deque[Item | Finished] = deque()
         self._room = threading.Condition()
         self._stopped = threading.Event()
-        self._decoder: Decoder | None = None
+        self._decoder: Opened[Item] | None = None
         self._past: Counter[str] = Counter(reconnects=0)
         self.truncated = False
         self.position_ns = 0
@@ -86,7 +106,7 @@ class Reader:
             total.update(decoder.counters)  # `+` would leave out what is zero
         return dict(total)
 
-    def take(self) -> MediaItem | Finished | None:
+    def take(self) -> Item | Finished | None:
         """The next item, or None: nothing has come."""
         with self._room:
             item = self._items.popleft() if self._items else None
@@ -156,7 +176,7 @@ class Reader:
                 self._moved_ns = self._clock.monotonic_ns()
                 self._first_ns = self._first_ns or self._moved_ns
                 self.connected = True
-                self._put(item if self._pacer is None else self._pacer.pace(item, self._stopped))
+                self._put(self._in_time(item))
                 self.position_ns = decoder.position_ns
         finally:
             self.connected = False
@@ -166,7 +186,13 @@ class Reader:
             self._decoder = None
         return self._first_ns
 
-    def _put(self, item: MediaItem | Finished) -> None:
+    def _in_time(self, item: Item) -> Item:
+        """Live sources without a pace of their own, which are media, wait for their time."""
+        if self._pacer is None:
+            return item
+        return cast(Item, self._pacer.pace(cast(MediaItem, item), self._stopped))
+
+    def _put(self, item: Item | Finished) -> None:
         with self._room:
             while len(self._items) >= AHEAD_ITEMS and not self._stopped.is_set():
                 self._room.wait()

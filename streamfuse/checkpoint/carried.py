@@ -41,10 +41,6 @@ def take_up(stepper: Stepper, carried: Analysed) -> None:
     )
 
 
-def point_of(carried: Analysed) -> ResumePoint:
-    return ResumePoint(carried.session, carried.index, carried.start_ns, carried.digests)
-
-
 def _array(values: F32) -> Array:
     return Array(tuple(map(int, values.shape)), np.ascontiguousarray(values, "<f4").tobytes())
 

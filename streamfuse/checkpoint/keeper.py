@@ -49,8 +49,13 @@ class Keeper:
     @property
     def due(self) -> bool:
         """It is time for a checkpoint, and the last one is written."""
+        return self.idle and self._clock.monotonic_ns() >= self._due_ns
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way."""
         self._check()
-        return self._idle.is_set() and self._clock.monotonic_ns() >= self._due_ns
+        return self._idle.is_set()
 
     def keep(self, sync: Callable[[], None], analysed: bytes, told: bytes) -> None:
         """Have a checkpoint written, after the one that is under way.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from streamfuse.types import Event, Label
 class RecordedOutputs:
     """Takes a recording's labels and events, oldest first; settle(), then close(complete=True).
 
+    base       folder and stem; None: nothing is written
     resumable  what a checkpoint remembers is enough to go on: sinks that are made anew need the lines of
                labels and events for it
     raises     OutputError
@@ -31,7 +33,7 @@ class RecordedOutputs:
     def __init__(
         self,
         config: AppConfig,
-        base: Path,
+        base: Path | None,
         *,
         source: Source,
         model: ModelSpec,
@@ -41,16 +43,18 @@ class RecordedOutputs:
     ) -> None:
         self.shares = LabelShares()
         self.start_ns = self.end_ns = 0
-        self._base, self._closed = base, False
+        self._closed = False
         marks = None if resume is None else resume.marks
-        self.sinks: Sequence[FileSink] = open_file_sinks(
-            config, base, source=source, model=model, span=span, resume=marks, patience=patience
-        )
+        self.sinks: Sequence[FileSink] = []
+        if base is not None:
+            self.sinks = open_file_sinks(
+                config, base, source=source, model=model, span=span, resume=marks, patience=patience
+            )
         replaying = [sink for sink in self.sinks if sink.replays]
         self.resumable = not replaying or (config.outputs.labels and config.outputs.events)
         try:
-            if resume is not None:
-                self._go_on(resume, replaying)
+            if resume is not None and base is not None:
+                self._go_on(resume, base, replaying)
         except BaseException:
             self.close(complete=False)
             raise
@@ -100,10 +104,23 @@ class RecordedOutputs:
             raise problem
         return [sink.path for sink in self.sinks] if complete else []
 
-    def _go_on(self, resume: Told, replaying: Sequence[FileSink]) -> None:
+    def result(self, *, duration_ns: int | None, truncated: bool, counters: dict[str, int]) -> bytes:
+        """What a summary says of the recording, as JSON: kept in its checkpoint when it is finished."""
+        said = {
+            "ticks": self.shares.ticks,
+            "label_shares": self.shares.as_dict(),
+            "duration_ns": duration_ns,
+            "start_ns": self.start_ns,
+            "end_ns": self.end_ns,
+            "truncated": truncated,
+            "counters": counters,
+        }
+        return json.dumps(said, allow_nan=False).encode()
+
+    def _go_on(self, resume: Told, base: Path, replaying: Sequence[FileSink]) -> None:
         self.shares.state, self.start_ns, self.end_ns = resume.shares, resume.start_ns, resume.end_ns
         if replaying:
-            for told in _lines_of(self._base):
+            for told in _lines_of(base):
                 for sink in replaying:
                     _give(sink, told)
 

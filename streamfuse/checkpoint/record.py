@@ -20,6 +20,7 @@ from streamfuse.labels.smooth import LabellerState
 from streamfuse.sinks.durable import RESTART, part_path, replace_file, told
 from streamfuse.sinks.mark import Mark
 from streamfuse.sinks.summary import SharesState
+from streamfuse.ticks.resume import ResumePoint
 
 _MAGIC = b"streamfuse.checkpoint/1\n"
 _DIGEST_BYTES = 32
@@ -48,6 +49,10 @@ class Analysed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stepped: int
     model: tuple[Array, ...]
     clips: tuple[tuple[Array, Array], ...]
+
+    @property
+    def point(self) -> ResumePoint:
+        return ResumePoint(self.session, self.index, self.start_ns, self.digests)
 
 
 class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,11 +15,11 @@ from streamfuse.cli.inputs import Job
 from streamfuse.cli.launch import roles, run_config, run_directory
 from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import Report, Span, goal
+from streamfuse.cli.stop import Stop
 from streamfuse.clock import SYSTEM
 from streamfuse.config import AppConfig, RunConfig, SourceConfig
 from streamfuse.errors import SourceRefused, StreamfuseError
 from streamfuse.supervise.supervisor import Notice, Supervisor
-from streamfuse.types import NS
 from streamfuse.wire.broadcast import Subscriber
 from streamfuse.wire.headers import Progress
 from streamfuse.wire.transport import Wire, wait
@@ -38,10 +38,12 @@ class Fleet:
         config: AppConfig,
         progress: RunProgress,
         *,
+        stop: Stop,
         span: Span | None,
         workers: int,
     ) -> None:
-        self._output, self._progress, self._span = output, progress, span
+        self._output, self._progress, self._stop, self._span = output, progress, stop, span
+        self._waits = ""
         self._open: dict[str, Report] = {}
         self._sources: dict[str, SourceConfig] = {}
         self._begun_ns: dict[str, int] = {}
@@ -56,10 +58,13 @@ class Fleet:
         self._config = config
 
     def run(self) -> None:
-        """Do every job. Raises the error that ends all of them: a model that is refused, a crash loop."""
+        """Do every job that is not done. Asked to stop, let the processes see off what they have.
+
+        raises  Stopped; the error that ends all of them: a model that is refused, a crash loop
+        """
         if not self._open:
             return
-        with _short_lived_folder() as folder:
+        with self._stop.orderly(), _short_lived_folder() as folder:
             config = run_config(
                 self._config.model_copy(update={"run_dir": str(folder)}), self._sources, "recorded"
             )
@@ -81,10 +86,12 @@ class Fleet:
             logs = Path(config.run_dir) / "logs"
             supervisor = Supervisor(roles(config, file), logs, read, self._on_notice)
             results = Path(config.run_dir) / "results"
-            supervisor.run(lambda: False, lambda: self._collect(results))
+            supervisor.run(lambda: self._stop.asked, lambda: self._collect(results))
         finally:
             wire.close()
         self._collect(results)
+        if self._stop.asked:
+            return
         if supervisor.failure is not None:
             raise supervisor.failure
         for report in list(self._open.values()):
@@ -98,6 +105,8 @@ class Fleet:
         return SourceConfig(input=job.text, output=output, span_ns=self._span, analyzer=analyzer)
 
     def _on_progress(self, progress: Progress) -> None:
+        if progress.service == "publish":
+            self._tell_waiting(progress.error if progress.state == "waiting" else "")
         report = self._open.get(progress.source) if progress.service == "decode" else None
         if report is None or progress.state == "starting":
             return
@@ -107,10 +116,18 @@ class Fleet:
             self._progress.begin(report.job.given, goal_ns, self._span[0] if self._span else 0)
         self._progress.advance(report.job.given, progress.gauges.get("position_ns", 0))
 
+    def _tell_waiting(self, why: str) -> None:
+        """A full disk: told when it begins, and when it is over."""
+        if why and not self._waits:
+            self._progress.say(f"streamfuse: {why}")
+        elif self._waits and not why:
+            self._progress.say("there is room again; it goes on")
+        self._waits = why
+
     def _on_notice(self, notice: Notice) -> None:
         report = self._open.get(notice.role.name) if notice.role.service == "decode" else None
         if notice.kind == "lost":
-            self._progress.say(f"streamfuse: {notice.role.title}: {notice.text}; it begins again")
+            self._progress.say(f"streamfuse: {notice.role.title}: {notice.text}; it goes on")
         elif report is not None and notice.kind in ("refused", "given up"):
             self._end(report)
             self._tell_failure(report, StreamfuseError(notice.text))
@@ -130,13 +147,7 @@ class Fleet:
                     self._tell_failure(report, StreamfuseError(result["error"]))
 
     def _take(self, report: Report, result: dict[str, Any]) -> None:
-        root = self._output.absolute()
-        report.status = "done"
-        report.outputs = [Path(path).relative_to(root).as_posix() for path in result["outputs"]]
-        report.ticks, report.truncated = result["ticks"], result["truncated"]
-        report.duration_ns = None if result["duration_s"] is None else round(result["duration_s"] * NS)
-        report.start_ns, report.end_ns = round(result["start_s"] * NS), round(result["end_s"] * NS)
-        report.label_shares, report.counters = result["label_shares"], result["counters"]
+        report.take(result["result"], result["outputs"])
 
     def _end(self, report: Report) -> None:
         """The job is over, one way or the other."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamfuse.checkpoint.carried import analysed, point_of, take_up
-from streamfuse.checkpoint.identity import Identity, identity
+from streamfuse.checkpoint.carried import analysed, take_up
+from streamfuse.checkpoint.identity import Identity
 from streamfuse.checkpoint.keeper import Keeper
 from streamfuse.checkpoint.outputs import RecordedOutputs
-from streamfuse.checkpoint.plan import closing, finished, look
+from streamfuse.checkpoint.plan import closing, finished
 from streamfuse.checkpoint.record import (
     Checkpoint,
     CheckpointFile,
@@ -21,6 +22,7 @@ from streamfuse.checkpoint.record import (
 from streamfuse.cli.patience import WaitForRoom
 from streamfuse.cli.progress import RunProgress, clock_text
 from streamfuse.cli.recording import Report, Span, goal
+from streamfuse.cli.resume import look_for
 from streamfuse.cli.stop import Stop
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
@@ -66,17 +68,9 @@ def process_recording(run: Run, report: Report, progress: RunProgress) -> None:
         if job.error is not None:
             raise job.error
         assert job.source is not None
-        file = CheckpointFile(run.output / job.stem)
-        if not run.resume:
-            file.remove()
         facts = run.model.sha256, str(run.model.device)
-        who = identity(
-            job.source, job.name, run.config, model_sha256=facts[0], device=facts[1], span=run.span
-        )
-        found = look(run.output / job.stem, who)
-        if found is not None and found.phase == "done":
-            report.take_done(found)
-        else:
+        who, found = look_for(report, run.output, run.config, *facts, span=run.span, resume=run.resume)
+        if report.status != "done":
             with run.stop.orderly():
                 _process(run, report, progress, who, found)
     finally:
@@ -98,7 +92,7 @@ def _process(
         run.config,
         name=job.name,
         span=run.span,
-        resume=None if carried is None else point_of(carried),
+        resume=None if carried is None else carried.point,
         should_stop=lambda: run.stop.asked,
     )
     with source as processing:
@@ -176,11 +170,12 @@ def _finish(
     run: Run, processing: Processing, outputs: RecordedOutputs, report: Report, who: Identity
 ) -> None:
     """All is written: close, in steps of which each may be the last before a crash."""
-    report.truncated, report.counters = processing.truncated, processing.counters
-    sizes, result = outputs.settle(), report.result()
+    sizes = outputs.settle()
+    result = outputs.result(
+        duration_ns=report.duration_ns, truncated=processing.truncated, counters=processing.counters
+    )
     file = CheckpointFile(run.output / report.job.stem)
     closed = closing(file, who, sizes, result)
-    paths = outputs.close(complete=True)
+    outputs.close(complete=True)
     finished(file, closed)
-    report.outputs = [path.relative_to(run.output).as_posix() for path in paths]
-    report.status = "done"
+    report.take(json.loads(result), sizes)

@@ -15,6 +15,7 @@ from streamfuse.cli.inputs import find_jobs
 from streamfuse.cli.options import MediaTime, config_options, read_config
 from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import ModelFacts, Report, Span, write_summary
+from streamfuse.cli.resume import leave_out_done
 from streamfuse.cli.stop import Stopped, stoppable
 from streamfuse.config import AppConfig, ModelConfig
 from streamfuse.errors import ConfigError, StreamfuseError
@@ -116,7 +117,12 @@ def process_all(
                     _attempt(partial(inline.process_recording, run), report, progress)
             else:
                 facts = _inspect(config.model)
-                Fleet(reports, output, config, progress, span=span, workers=workers).run()
+                who = (facts.sha256, facts.device)
+                todo = leave_out_done(reports, output, config, *who, span=span, resume=resume)
+                for report in reports:
+                    if report not in todo:
+                        progress.say(report.line() if report.error is None else f"streamfuse: {report.error}")
+                Fleet(todo, output, config, progress, stop=stop, span=span, workers=workers).run()
     except Stopped as stopped:
         if facts is not None:
             write_summary(output, facts, reports, stopped_by=stopped.name)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from streamfuse.checkpoint.record import Checkpoint
 from streamfuse.cli.inputs import Job
 from streamfuse.cli.progress import clock_text
 from streamfuse.errors import StreamfuseError
@@ -27,9 +26,6 @@ LOSSES = {
 }
 """Counters that mean that something of the recording did not reach a label."""
 
-
-RESULT = ("ticks", "label_shares", "duration_ns", "start_ns", "end_ns", "truncated", "counters")
-"""What a finished recording's checkpoint keeps of its report."""
 
 Span = tuple[int, int | None]
 """--from and --to, nanoseconds of file time; None is the end."""
@@ -63,6 +59,7 @@ class Report:
     was_done: bool = False
     truncated: bool = False
     counters: dict[str, int] = field(default_factory=dict)
+    """Of this run alone, where it went on for an earlier one."""
 
     @property
     def speed(self) -> float:
@@ -75,17 +72,13 @@ class Report:
         told = isinstance(error, StreamfuseError)
         self.error = str(error) if told else f"{type(error).__name__}: {error} [{self.job.given}]"
 
-    def result(self) -> bytes:
-        """What summary.json tells of a recording that an earlier run has done."""
-        known = {key: getattr(self, key) for key in RESULT}
-        return json.dumps(known, allow_nan=False).encode()
-
-    def take_done(self, found: Checkpoint) -> None:
-        """An earlier run has done it."""
-        for key, value in json.loads(found.result).items():
+    def take(self, result: dict[str, Any], outputs: Iterable[str]) -> None:
+        """It is done; result: as checkpoint.outputs.RecordedOutputs tells it; outputs: names of its files."""
+        for key, value in result.items():
             setattr(self, key, value)
-        self.outputs = [(PurePosixPath(self.job.stem).parent / name).as_posix() for name in found.sizes]
-        self.status, self.was_done = "done", True
+        folder = PurePosixPath(self.job.stem).parent
+        self.outputs = [(folder / name).as_posix() for name in outputs]
+        self.status = "done"
 
     def line(self) -> str:
         """What a person wants to know when a recording is done."""

@@ -1,0 +1,67 @@
+"""One recording in analyze: each tick once, in order, from its checkpoint on; and what it carries on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamfuse.analysis import TickAnalyzer
+from streamfuse.checkpoint.carried import analysed, take_up
+from streamfuse.checkpoint.record import CheckpointFile, decode_analysed, encode
+from streamfuse.clock import Clock
+from streamfuse.ticks.resume import RecentTicks
+from streamfuse.types import NS, Answer, Carried, Tick
+from streamfuse.wire.inbox import GapError
+
+
+class RecordedStream:
+    """Ticks -> answers. Those that came before, of a reader that was started again, are passed over.
+
+    base     folder and stem of the outputs, beside which the checkpoint is; None: there is none
+    every_s  wall time between two states for the checkpoint
+    raises   GapError where a tick is missing; OutputError where the checkpoint cannot be believed
+    """
+
+    def __init__(
+        self, name: str, analyzer: TickAnalyzer, base: Path | None, every_s: float, clock: Clock
+    ) -> None:
+        self._name, self._analyzer, self._clock = name, analyzer, clock
+        self._every_ns = round(every_s * NS)
+        self._due_ns = clock.monotonic_ns() + self._every_ns
+        self._recent = RecentTicks()
+        self._last = (0, -1)
+        self._carried_at = self._last
+        found = None if base is None else CheckpointFile(base).read()
+        if found is not None and found.phase == "running":
+            carried = decode_analysed(found.analysed)
+            take_up(analyzer.stepper, carried)
+            self._last = self._carried_at = (carried.session, carried.index)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return self._analyzer.counters
+
+    def push(self, tick: Tick) -> list[Answer]:
+        at = (tick.head.session, tick.head.index)
+        if at <= self._last:
+            return []
+        session, index = self._last
+        if at not in ((session, index + 1), (max(at[0], session + 1), 0)):
+            got = f"tick {at[1]} of session {at[0]} after {index} of {session}"
+            raise GapError("no tick of a recording may be missing", got=got, where=self._name)
+        answers = self._analyzer.push(tick)
+        self._recent.push(tick)
+        self._last = at
+        return answers
+
+    def due(self) -> Carried | None:
+        """What is carried on after the last tick, where it is time to say so."""
+        return self.carried() if self._clock.monotonic_ns() >= self._due_ns else None
+
+    def carried(self) -> Carried | None:
+        """The same at any time; None where it was said already."""
+        if self._last == self._carried_at:
+            return None
+        self._due_ns = self._clock.monotonic_ns() + self._every_ns
+        self._carried_at = self._last
+        state = analysed(self._analyzer.stepper, self._recent.point(*self._last))
+        return Carried(*self._last, encode(state))

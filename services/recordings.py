@@ -1,0 +1,339 @@
+"""Recordings in publish: answers become labels and events in files, and checkpoints that speak of them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from streamfuse.checkpoint.identity import Identity, identity
+from streamfuse.checkpoint.keeper import Keeper
+from streamfuse.checkpoint.outputs import RecordedOutputs
+from streamfuse.checkpoint.plan import closing, finished, look
+from streamfuse.checkpoint.record import CheckpointFile, decode_analysed, decode_told, encode
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.config import RunConfig
+from streamfuse.errors import OutputError
+from streamfuse.kernels.backend import choose_device
+from streamfuse.labels.events import EventTracker
+from streamfuse.labels.smooth import Labeller
+from streamfuse.media.source import parse_source
+from streamfuse.model.inspect import ModelFile
+from streamfuse.services.loop import ANSWER_NS, State
+from streamfuse.services.results import Results
+from streamfuse.services.status import Status
+from streamfuse.sinks.durable import Patience
+from streamfuse.trace import stamped
+from streamfuse.types import NS, Answer, Carried, Event, Label, SessionStart
+from streamfuse.wire.broadcast import Publisher
+from streamfuse.wire.headers import End, Shutdown
+from streamfuse.wire.inbox import GapError
+from streamfuse.wire.link import Delivery, Inlet
+from streamfuse.wire.transport import Socket
+
+log = logging.getLogger(__name__)
+
+TURN_MESSAGES = 64
+SETTLE_MS = 60_000
+"""How long closing a recording may take: its files go to disk, and a disk may be slow."""
+
+
+class RecordingOutput:
+    """Answers of one recording, in order, each once -> labels and events in its files.
+
+    Answers that came before, from an analyzer that went back to the checkpoint, are passed over.
+
+    raises  OutputError; GapError where an answer is missing
+    """
+
+    def __init__(
+        self, name: str, config: RunConfig, model: ModelFile, patience: Patience | None, clock: Clock
+    ) -> None:
+        self.name, self._config, self._clock = name, config, clock
+        chosen = config.sources[name]
+        gap_ms = (chosen.ticks or config.ticks).max_gap_ms
+        self._labeller = Labeller(model.spec.heads, config.labels, max_gap_ms=gap_ms)
+        self._events = EventTracker(model.spec.heads, config.labels, max_gap_ms=gap_ms)
+        self._last = (0, -1)
+        self._waiting: Carried | None = None
+        source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
+        self._base = None if chosen.output is None else Path(chosen.output)
+        self._who: Identity = {}
+        told = None
+        if self._base is not None:
+            self._who = identity_of(name, config, model)
+            found = look(self._base, self._who)
+            if found is not None:
+                carried, told = decode_analysed(found.analysed), decode_told(found.told)
+                self._labeller.state, self._events.state = told.labeller, told.events
+                self._last = (carried.session, carried.index)
+        self.outputs = RecordedOutputs(
+            config,
+            self._base,
+            source=source,
+            model=model.spec,
+            span=chosen.span_ns,
+            resume=told,
+            patience=patience,
+        )
+        self._keeper = None
+        if self._base is not None and self.outputs.resumable:
+            every_s = config.outputs.checkpoint_s
+            self._keeper = Keeper(CheckpointFile(self._base), self._who, every_s, clock)
+
+    def push(self, answer: Answer, received_ns: int) -> Iterator[Label | Event]:
+        at = (answer.head.session, answer.head.index)
+        if at <= self._last:
+            return
+        session, index = self._last
+        if at not in ((session, index + 1), (max(at[0], session + 1), 0)):
+            got = f"tick {at[1]} of session {at[0]} after {index} of {session}"
+            raise GapError("no answer of a recording may be missing", got=got, where=self.name)
+        self._last = at
+        for label in self._labeller.push(self._stamped(answer, received_ns)):
+            yield self._write(label)
+            for event in self._events.push(label):
+                yield self._write(event)
+
+    def carry(self, carried: Carried) -> None:
+        """The state of the analysis after a tick: where it is the last one written, keep both."""
+        if (carried.session, carried.index) == self._last and self._keeper is not None:
+            self._waiting = carried
+            if self._keeper.idle:
+                self._keep(self._keeper)
+
+    def flush(self) -> Iterator[Label | Event]:
+        """The tail; open events end here."""
+        for label in self._labeller.flush():
+            yield self._write(label)
+        for event in self._events.flush():
+            yield self._write(event)
+
+    def finish(self, end: End) -> dict[str, int]:
+        """All is written: close, in steps of which each may be the last before a crash.
+
+        returns  the names of the outputs, and their bytes
+        """
+        self._close_keeper()
+        sizes = self.outputs.settle()
+        file = None if self._base is None else CheckpointFile(self._base)
+        closed = None if file is None else closing(file, self._who, sizes, self.result(end))
+        self.outputs.close(complete=True)
+        if file is not None and closed is not None:
+            finished(file, closed)
+        return sizes
+
+    def leave(self) -> None:
+        """Not the end: keep what can be kept; another run goes on."""
+        try:
+            if self._keeper is not None and self._waiting is not None:
+                self._keep(self._keeper)
+            self._close_keeper()
+        finally:
+            self.outputs.close(complete=False)
+
+    def result(self, end: End) -> bytes:
+        duration_ns = end.container_ns or None
+        return self.outputs.result(
+            duration_ns=duration_ns, truncated=end.truncated, counters=dict(end.counters)
+        )
+
+    def _stamped(self, answer: Answer, received_ns: int) -> Answer:
+        if not self._config.trace:
+            return answer
+        head = stamped(answer.head, "publish", received_ns, received_ns, self._clock.monotonic_ns())
+        return replace(answer, head=head)
+
+    def _keep(self, keeper: Keeper) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and (waiting.session, waiting.index) == self._last:
+            told = self.outputs.told(self._labeller.state, self._events.state)
+            keeper.keep(self.outputs.sync, waiting.data, encode(told))
+
+    def _close_keeper(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
+
+    def _write(self, told: Label | Event) -> Label | Event:
+        self.outputs.write(told)
+        return told
+
+
+def identity_of(name: str, config: RunConfig, model: ModelFile) -> Identity:
+    """What the recording's checkpoint says of this run."""
+    chosen = config.sources[name]
+    return identity(
+        parse_source(chosen.input, allow_hls=chosen.allow_hls),
+        name,
+        config,
+        model_sha256=model.sha256,
+        device=str(choose_device(config.model.device)),
+        span=chosen.span_ns,
+    )
+
+
+class RecordingsService:
+    """The loop's service for recordings: finished when every one of the run has ended.
+
+    patience  what is done on a full disk
+    allow     told how many milliseconds the next step may take
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: ModelFile,
+        answers: Inlet,
+        world: Publisher,
+        status: Status,
+        *,
+        patience: Patience | None = None,
+        allow: Callable[[int], None] = lambda _: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._config, self._model, self._clock = config, model, clock
+        self._answers, self._world, self._status = answers, world, status
+        self._patience, self._allow = patience, allow
+        self._outputs: dict[str, RecordingOutput] = {}
+        self._results = Results(Path(config.run_dir))
+        self._left = {name for name in config.sources if not self._results.known(name)}
+        self._unwritten: set[str] = set()
+        self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0)
+        self._deadline_ns: int | None = None
+        self.state: State = "running"
+        self._find_finished()
+
+    @property
+    def finished(self) -> bool:
+        if self._deadline_ns is None:
+            return False
+        # Analyzers that are still there wait for our word that their last answers are written.
+        seen_off = not self._outputs and not self._answers.box.peers
+        return seen_off or self._clock.monotonic_ns() >= self._deadline_ns
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {**self._answers.counters, **self._counts}
+
+    @property
+    def gauges(self) -> dict[str, int]:
+        return {"streams": len(self._outputs)}
+
+    def ports(self) -> Sequence[Socket | int]:
+        return [self._answers.socket, self._answers.monitor, *self._status.ports()]
+
+    def turn(self, now_ns: int) -> int:
+        self._answers.handle_monitor()
+        self._status.turn()
+        if not self._left and self._deadline_ns is None:
+            self.stop(now_ns)
+        for _ in range(TURN_MESSAGES):
+            delivery = self._answers.receive()
+            if delivery is None:
+                return now_ns + ANSWER_NS
+            self._take_in(delivery)
+        return now_ns
+
+    def stop(self, now_ns: int) -> None:
+        self._deadline_ns = now_ns + round(self._config.wire.drain_s * NS)
+
+    def close(self) -> None:
+        """Leave every recording that has not ended to the next run."""
+        for name in list(self._outputs):
+            with suppress(OutputError):
+                self._outputs.pop(name).leave()
+
+    def _find_finished(self) -> None:
+        """What an earlier publisher had only to close, or to tell of."""
+        for name in sorted(self._left):
+            output = self._config.sources[name].output
+            if output is None:
+                continue
+            with suppress(OutputError):  # told when the recording begins
+                found = look(Path(output), identity_of(name, self._config, self._model))
+                if found is not None and found.phase == "done":
+                    self._results.done(name, found.result, list(found.sizes))
+                    self._left.discard(name)
+
+    def _take_in(self, delivery: Delivery) -> None:
+        name, body = delivery.message.source, delivery.message.body
+        try:
+            if isinstance(body, Answer):
+                self._publish(name, body)
+            elif isinstance(body, Carried):
+                if name in self._outputs:
+                    self._outputs[name].carry(body)
+            elif isinstance(body, SessionStart):
+                self._begin(name, body)
+            elif isinstance(body, End):
+                self._end(name, body)
+        except OutputError as error:
+            self._give_up(name, error)
+        self._answers.done(delivery)
+        if isinstance(body, Shutdown):
+            self._answers.box.leave(delivery.peer)
+
+    def _begin(self, name: str, start: SessionStart) -> None:
+        """A session begins: for the first one that is heard of, the files are opened."""
+        if name in self._left and name not in self._unwritten and name not in self._outputs:
+            self._outputs[name] = RecordingOutput(
+                name, self._config, self._model, self._patience, self._clock
+            )
+        self._status.session(name, start)
+
+    def _publish(self, name: str, answer: Answer) -> None:
+        output = self._outputs.get(name)
+        if output is None:  # of a decode process that died: it begins anew
+            self._counts["orphans"] += 1
+            return
+        for told in output.push(answer, self._clock.monotonic_ns()):
+            self._tell(told)
+
+    def _end(self, name: str, end: End) -> None:
+        output = self._outputs.pop(name, None)
+        if output is not None:
+            self._close(output, end)
+        elif end.complete and name not in self._unwritten:  # its beginning was told to one that died
+            self._counts["orphans"] += 1
+            return
+        elif name in self._left and name not in self._unwritten:
+            self._results.failed(name, end.reason)
+        self._left.discard(name)
+        self._status.ended(name)
+
+    def _close(self, output: RecordingOutput, end: End) -> None:
+        try:
+            if end.complete:
+                for told in output.flush():
+                    self._tell(told)
+                self._allow(SETTLE_MS)
+                sizes = output.finish(end)
+                self._results.done(output.name, output.result(end), list(sizes))
+            else:
+                output.leave()
+                self._results.failed(output.name, end.reason)
+        except OutputError as error:
+            self._outputs[output.name] = output
+            self._give_up(output.name, error)
+
+    def _give_up(self, name: str, error: OutputError) -> None:
+        """A recording whose results cannot be kept is over; the others go on."""
+        log.error("%s: %s", name, error)
+        self._unwritten.add(name)
+        output = self._outputs.pop(name, None)
+        if output is not None:
+            with suppress(OutputError):
+                output.leave()
+        self._results.unwritten(name, error)
+
+    def _tell(self, told: Label | Event) -> None:
+        if isinstance(told, Label):
+            self._counts["labels"] += 1
+            self._world.publish(told.head.source, told)
+        else:
+            self._counts["events"] += 1
+            self._world.publish(told.source, told)
+        self._status.told(told)
