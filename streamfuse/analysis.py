@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfuse.errors import StageError
+from streamfuse.kernels.backend import CPU, Device
 from streamfuse.kernels.frame_window import frame_window
 from streamfuse.kernels.mfcc import mfcc_with_context
 from streamfuse.model.runtime import Model, State
@@ -62,11 +63,12 @@ class Seen:
 class Preparer:
     """Stage[Tick, Inputs]: the pictures of the views and the MFCC of the sound.
 
-    faces  for a model with a face view: follows the stream's face, and has the only state here
+    device  where the kernels run
+    faces   for a model with a face view: follows the stream's face, and has the only state here
     """
 
-    def __init__(self, spec: ModelSpec, *, max_gap_ms: int = MAX_GAP_MS) -> None:
-        self._spec = spec
+    def __init__(self, spec: ModelSpec, *, max_gap_ms: int = MAX_GAP_MS, device: str | Device = CPU) -> None:
+        self._spec, self._device = spec, device
         self._shape = spec.video_shape()[1:2] + spec.video_shape()[3:]
         self._flushed = False
         self.faces: FaceView | None = None
@@ -82,8 +84,8 @@ class Preparer:
         video = np.zeros(self._shape, np.float32)
         for row, picture in enumerate(seen.pictures):
             if picture is not None:
-                frame_window([picture], self._spec.video.picture, out=video[row : row + 1])
-        audio = mfcc_with_context(tick.samples[None], self._spec.audio)[0]
+                frame_window([picture], self._spec.video.picture, video[row : row + 1], self._device)
+        audio = mfcc_with_context(tick.samples[None], self._spec.audio, self._device)[0]
         return [Inputs(tick.head, video, audio, np.array(seen.present), seen.views, seen.face)]
 
     def look(self, tick: Tick) -> Seen:
@@ -221,7 +223,7 @@ class TickAnalyzer:
     """Stage[Tick, Answer]: Preparer, then Stepper."""
 
     def __init__(self, model: Model, *, max_gap_ms: int = MAX_GAP_MS) -> None:
-        self._preparer = Preparer(model.spec, max_gap_ms=max_gap_ms)
+        self._preparer = Preparer(model.spec, max_gap_ms=max_gap_ms, device=model.device)
         self.stepper = Stepper(model, max_gap_ms)
 
     @property

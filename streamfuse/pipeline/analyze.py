@@ -84,7 +84,7 @@ def _live_labels(
         clock=clock,
     )
     assembler = new_assembler(name, config.ticks, spec, "live")
-    preparer = Preparer(spec)
+    preparer = Preparer(spec, max_gap_ms=config.ticks.max_gap_ms, device=model.device)
     interpreter = Interpreter(model, config.labels, config.ticks, partial(dated, clock=clock))
     stopped = threading.Event()
     live = LiveTicks(decoder if source.paced else paced(decoder, clock, stopped), assembler, clock=clock)

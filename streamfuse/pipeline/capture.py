@@ -69,7 +69,7 @@ class Analyzer:
         self._clock, self._source = clock, source
         spec = self.model.spec
         self._assembler = new_assembler(source, self._ticks, spec, mode)
-        self._preparer = Preparer(spec)
+        self._preparer = Preparer(spec, max_gap_ms=self._ticks.max_gap_ms, device=self.model.device)
         finish = partial(dated, clock=clock) if mode == "live" else None
         self._interpreter = Interpreter(self.model, labels or LabelConfig(), self._ticks, finish)
         self.events: list[Event] = []

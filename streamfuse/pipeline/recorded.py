@@ -64,7 +64,7 @@ class Processing:
             resume=resume,
             clock=clock,
         )
-        self._preparer = Preparer(spec)
+        self._preparer = Preparer(spec, max_gap_ms=config.ticks.max_gap_ms, device=model.device)
         self._recent = RecentTicks(ahead=AHEAD_TICKS + 2)
         self.interpreter = Interpreter(model, config.labels, config.ticks)
         self.position_ns = 0
