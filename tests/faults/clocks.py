@@ -1,8 +1,10 @@
 """A wall clock that steps, for children: what NTP, a person or a flat battery does to a machine.
 
-    env = stepping_wall_clock("3:+3600 6:-7200")   # 3 s after the start an hour forward, then two back
+    clock = WallClock(folder)
+    ... run a child with clock.environment ...
+    clock.step(3600)    from here on its time of day is an hour later
 
-Only the time of day is touched, as `date -s` would; intervals go on as they are. The machine's own clock
+Only the time of day is touched, as `date -s` would; intervals go on as they are, and the machine's own clock
 stays. A child reads it by its sitecustomize.py (tests/faults/inject).
 """
 
@@ -14,36 +16,38 @@ import time
 from pathlib import Path
 
 INJECT = Path(__file__).with_name("inject")
-STEPS = "WALL_CLOCK_STEPS"
+OFFSET_FILE = "WALL_CLOCK_OFFSET"
 NS = 1_000_000_000
 
 
-def stepping_wall_clock(steps: str) -> dict[str, str]:
-    """What to add to a child's environment."""
-    _parse(steps)
-    places = filter(None, (str(INJECT), os.environ.get("PYTHONPATH", "")))
-    return {STEPS: steps, "PYTHONPATH": os.pathsep.join(places)}
+class WallClock:
+    """The time of day of children: the true one, and an offset that the test may change while they run."""
 
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "offset"
+        self.step(0)
 
-def _parse(steps: str) -> list[tuple[int, int]]:
-    """(after, by) in nanoseconds."""
-    found = []
-    for step in steps.split():
-        after, _, by = step.partition(":")
-        found.append((round(float(after) * NS), round(float(by) * NS)))
-    return found
+    @property
+    def environment(self) -> dict[str, str]:
+        """What to add to a child's environment."""
+        places = filter(None, (str(INJECT), os.environ.get("PYTHONPATH", "")))
+        return {OFFSET_FILE: str(self._file), "PYTHONPATH": os.pathsep.join(places)}
+
+    def step(self, offset_s: float) -> None:
+        new = self._file.with_suffix(".new")
+        new.write_text(str(round(offset_s * NS)))
+        new.replace(self._file)
 
 
 def install_from_environment() -> None:
     """For a child's sitecustomize.py."""
-    steps = _parse(os.environ.get(STEPS, ""))
-    if not steps:
+    file = os.environ.get(OFFSET_FILE)
+    if file is None:
         return
-    began_ns, real_ns = time.monotonic_ns(), time.time_ns
+    path, real_ns = Path(file), time.time_ns
 
     def stepped_ns() -> int:
-        gone_ns = time.monotonic_ns() - began_ns
-        return real_ns() + sum(by for after, by in steps if gone_ns >= after)
+        return real_ns() + int(path.read_text())
 
     time.time_ns = stepped_ns
     time.time = lambda: stepped_ns() / NS

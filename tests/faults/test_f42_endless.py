@@ -54,13 +54,15 @@ def test_f42_pipe_whose_writer_falls_silent_can_be_stopped(
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "streamfuse.cli.main", "process", str(pipe), "-o", str(out)]
     command += ["--model", str(tiny_model), "--device", "cpu"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        with pipe.open("wb", buffering=0) as writer:
-            writer.write(data)
-            part = out / "pipe.labels.jsonl.part"
-            while not (part.exists() and part.stat().st_size > 0):
-                assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            process.send_signal(number)
-            _, said = process.communicate(timeout=60)
+    with (
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process,
+        pipe.open("wb", buffering=0) as writer,
+    ):
+        writer.write(data)
+        part = out / "pipe.labels.jsonl.part"
+        while not (part.exists() and part.stat().st_size > 0):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     assert not (out / "pipe.labels.jsonl").exists()
