@@ -35,6 +35,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "model": ("streamfuse.cli.model:model", "Look into model files."),
     "train": ("streamfuse.cli.train:train", "Train a model on a folder of recordings."),
     "evaluate": ("streamfuse.cli.evaluate:evaluate", "Measure a model on recordings it never met."),
+    "export": ("streamfuse.cli.export:export", "Write a model for another runtime (ONNX)."),
+    "explain": ("streamfuse.cli.explain:explain", "Show what drove a label: frames, regions, sounds."),
 }
 
 

@@ -9,11 +9,12 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from streamfuse.errors import ModelError
+from streamfuse.model.onnx_file import read_metadata
 from streamfuse.model.spec import SPEC_FILE, ModelSpec, read_spec
 
 DEFAULT_MODEL = Path(__file__).with_name("default.ts")
@@ -23,6 +24,9 @@ MAX_FILE_BYTES = 2 << 30
 MAX_SPEC_BYTES = 4 << 20
 """A description with thousands of labels is well below."""
 
+WEIGHTS_FILE = "weights.npz"
+"""The weights by name, beside the program: see export.load_network()."""
+
 _EXPORT = "make one with `streamfuse train`"
 
 
@@ -30,7 +34,7 @@ _EXPORT = "make one with `streamfuse train`"
 class ModelFile:
     """A model file that is whole and describes itself; its program has not been run.
 
-    sha256  of the file; data: its bytes; weights_bytes: the constants inside
+    sha256  of the file; data: its bytes; weights_bytes: the constants inside; format: of its program
     """
 
     path: Path
@@ -38,10 +42,20 @@ class ModelFile:
     sha256: str
     weights_bytes: int
     data: bytes = field(repr=False)
+    format: Literal["torchscript", "onnx"] = "torchscript"
+
+    def member(self, name: str) -> bytes | None:
+        """An extra file inside, or None."""
+        if self.format == "onnx":
+            return None
+        with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
+            found = [i for i in archive.infolist() if i.filename.split("/")[1:] == ["extra", name]]
+            return archive.read(found[0]) if found else None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the facts of the file, then its whole description."""
-        facts = {"path": str(self.path), "bytes": len(self.data), "weights_bytes": self.weights_bytes}
+        facts: dict[str, Any] = {"path": str(self.path), "format": self.format, "bytes": len(self.data)}
+        facts["weights_bytes"] = self.weights_bytes
         return {**facts, "sha256": self.sha256, "spec": msgspec.to_builtins(self.spec)}
 
 
@@ -57,6 +71,9 @@ def inspect_model(path: str | os.PathLike[str] | None = None, *, sha256: str | N
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256.lower():
         raise ModelError(f"the model file's sha256 must be {sha256}", got=digest, where=where)
+    if where.suffix.lower() == ".onnx":
+        text, weights = read_metadata(data, where)
+        return ModelFile(where, read_spec(text, where), digest, weights, data, "onnx")
     with _open(data, where) as archive:
         text = _spec_text(archive, where)
         weights = sum(info.file_size for info in archive.infolist() if "/constants/" in info.filename)

@@ -1,4 +1,4 @@
-"""Load a model file and step it: the seam behind which another runtime could stand."""
+"""Load a model file and step it: the seam behind which the runtimes stand, TorchScript and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from streamfuse.errors import BackendError, ModelError, StageError
 from streamfuse.kernels.backend import CPU, Device, choose_device
 from streamfuse.model import torchscript
 from streamfuse.model.inspect import ModelFile, inspect_model
+from streamfuse.model.onnx_runtime import OnnxProgram
 from streamfuse.model.spec import ModelSpec
 from streamfuse.types import F32
 
@@ -45,7 +46,10 @@ def load_model(
     chosen = _choose(device)
     torchscript.prepare_process(threads)
     try:
-        program = torchscript.load(file.data, str(chosen))
+        if file.format == "onnx":
+            program = OnnxProgram(file, chosen, threads)
+        else:
+            program = torchscript.load(file.data, str(chosen))
         # A frozen program is in evaluation mode already and says so; someone's own may not be.
         program.eval()
     except (RuntimeError, ValueError, EOFError, OSError) as error:

@@ -34,7 +34,7 @@ def freeze(module: nn.Module, *, keep: tuple[str, ...]) -> Any:
         return torch.jit.freeze(torch.jit.script(module.eval()), preserved_attrs=list(keep))
 
 
-def dump(program: Any, extra: dict[str, str]) -> bytes:
+def dump(program: Any, extra: dict[str, str | bytes]) -> bytes:
     """The program as a file's bytes, with extra files inside."""
     buffer = io.BytesIO()
     with _quiet():

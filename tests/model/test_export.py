@@ -66,7 +66,7 @@ def test_the_file_equals_the_eager_clip_at_full_size(tmp_path: Path, preset: str
     network, inputs = random_network(spec), random_inputs(spec, 4)
     whole, _ = run_chunks(network, inputs, [4])
     assert relative(stepped(exported(tmp_path, spec, network), inputs, 4)[0], whole) <= 1e-5
-    assert (tmp_path / "model.ts").stat().st_size < 12_000_000
+    assert (tmp_path / "model.ts").stat().st_size < 14_000_000  # program and weights by name
 
 
 def test_freezing_folds_every_normalisation() -> None:
