@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from streamfuse.sinks.table import SourceStatus, State
-from streamfuse.types import NS, Label
+from streamfuse.types import MS, NS, Label
 from streamfuse.wire.headers import Progress
 
 RECENT = 200
@@ -28,6 +30,8 @@ _STATES: dict[str, State] = {
 @dataclass(slots=True)
 class _Row:
     state: State = "connecting"
+    hop_ns: int = 0
+    late: int = 0
     label: Label | None = None
     ages_ns: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     times_ns: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -43,6 +47,19 @@ class Board:
     def __init__(self, sources: list[str]) -> None:
         self._rows = {name: _Row() for name in sources}
 
+    def keep(self, sources: Iterable[str], *, begun_anew: Collection[str] = ()) -> None:
+        """Show these from now on; those that begin anew have their old troubles forgotten."""
+        names = list(sources)
+        for name in begun_anew:
+            if name in self._rows:
+                self._rows[name].state, self._rows[name].trouble, self._rows[name].over = "connecting", None, False
+        self._rows = {name: self._rows.get(name) or _Row() for name in names}
+
+    def on_pause(self, source: str) -> None:
+        row = self._rows.get(source)
+        if row is not None:
+            row.state, row.trouble, row.over = "paused", None, False
+
     def on_label(self, label: Label, now_ns: int) -> None:
         row = self._rows.get(label.head.source)
         if row is None:
@@ -51,7 +68,9 @@ class Board:
         row.dropped += label.head.dropped
         row.times_ns.append(now_ns)
         if label.latency is not None and "edge_age" in label.latency:
+            row.hop_ns = label.head.hop_ns
             row.ages_ns.append(label.latency["edge_age"])
+            row.late += label.latency["edge_age"] > row.hop_ns
 
     def on_progress(self, report: Progress) -> None:
         row = self._rows.get(report.source)
@@ -66,6 +85,20 @@ class Board:
         row = self._rows.get(source)
         if row is not None:
             row.state, row.trouble, row.over = ("failed" if over else "reconnecting"), text, over
+
+    def summary(self, now_ns: int) -> str:
+        """The ages of all sources over the last 20 s, and what did not keep time since the start."""
+        rows = list(self._rows.values())
+        ages_ns = sorted(age for row in rows for age in row.ages_ns)
+        if not ages_ns:
+            return ""
+        shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+        told = [f"{name} {ages_ns[math.ceil(q * len(ages_ns)) - 1] / MS:.1f}" for name, q in shares.items()]
+        rate = sum(sum(t > now_ns - RATE_NS for t in row.times_ns) for row in rows) / (RATE_NS / NS)
+        due = sum(NS / row.hop_ns for row in rows if row.hop_ns)
+        lost, late = sum(row.dropped for row in rows), sum(row.late for row in rows)
+        pace = f"{rate:.1f} of {due:.1f} answers a second"
+        return f"age {' · '.join(told)} ms   {pace}   {lost:,} dropped · {late:,} later than a hop"
 
     def statuses(self, now_ns: int) -> list[SourceStatus]:
         return [self._status(name, row, now_ns) for name, row in self._rows.items()]

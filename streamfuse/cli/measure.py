@@ -35,6 +35,9 @@ TEST_WORD = "test"
 PATIENCE_NS = 60 * NS
 """For the first answer of every stream: processes start in seconds, a camera may take ten of its own."""
 
+WARM_ANSWERS = 50
+"""Saturated: so many answers of each stream are left out, of a short recording a fifth."""
+
 Status = Callable[[str], None]
 
 
@@ -125,8 +128,7 @@ class _Run:
                 raise supervisor.failure
         if self._refused is not None:
             raise self._refused
-        now_ns = SYSTEM.monotonic_ns()
-        self.recording.end_ns = min(self.recording.end_ns, now_ns, self._last_answer_ns())
+        self._close(SYSTEM.monotonic_ns())
         self.recording.missed = self._labels.counters["missed"]
 
     def _read(self, timeout_ns: int) -> Iterator[Progress]:
@@ -166,16 +168,27 @@ class _Run:
         if any(process.is_starting for process in self.recording.processes.values()):
             return
         self._first_ns = self._first_ns or now_ns
+        if (
+            self._plan.rate == "saturated"
+        ):  # a recording may be over in a moment: _close() leaves its beginning out
+            self.recording.begin_ns, self.recording.end_ns = now_ns, now_ns + self._plan.duration_ns
+            return
         warm = all(self.recording.answers[name][-1].warm for name in names)
         if warm and now_ns - self._first_ns >= self._plan.warm_up_ns:
             self.recording.begin_ns, self.recording.end_ns = now_ns, now_ns + self._plan.duration_ns
             self.warmed_up_ns = now_ns - self._began_ns
 
-    def _last_answer_ns(self) -> int:
-        """A recording that is over was over with its first stream's last answer."""
-        if self._plan.rate == "paced":
-            return 1 << 62
-        return min(rows[-1].publish_ns + 1 for rows in self.recording.answers.values())
+    def _close(self, now_ns: int) -> None:
+        """Settle what is measured. Saturated: from when all streams ran, until the first had ended."""
+        recording = self.recording
+        recording.end_ns = min(recording.end_ns, now_ns)
+        if self._plan.rate == "paced" or not all(recording.answers.get(n) for n in self._config.sources):
+            return
+        streams = list(recording.answers.values())
+        firsts = [rows[min(WARM_ANSWERS, len(rows) // 5)] for rows in streams]
+        recording.begin_ns = max(first.publish_ns for first in firsts)
+        recording.end_ns = min(recording.end_ns, *(rows[-1].publish_ns + 1 for rows in streams))
+        self.warmed_up_ns = recording.begin_ns - self._began_ns
 
     def _on_notice(self, notice: Notice) -> None:
         role, now_ns = notice.role, SYSTEM.monotonic_ns()

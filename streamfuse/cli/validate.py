@@ -30,23 +30,32 @@ def validate(file: Path | None, settings: tuple[str, ...], schema: bool) -> None
 
 def _latency_lines(config: AppConfig) -> list[str]:
     """What the configuration and the model add to an answer's age before any computing."""
-    from streamfuse.model.inspect import inspect_model  # numba, only for those who want this
+    from streamfuse.model.inspect import inspect_model  # only for those who want this
+    from streamfuse.profiling.floor import floor_of
 
     spec = inspect_model(config.model.path).spec
-    audio_ms = spec.audio.n_fft * 1000 / spec.audio.sample_rate
-    hop_ms, frames = spec.video.hop_ms, spec.video.frames
-    fixed = config.ticks.max_wait_ms
-    wait = "40 ms, 1.5 packets, or its usual lag" if fixed is None else f"{fixed} ms"
+    floor = floor_of(config, spec)
+    wait = (
+        "40 ms, 1.5 packets, or its usual lag"
+        if floor.late_track_ms is None
+        else f"{floor.late_track_ms:g} ms"
+    )
     lines = [
         f"latency before any computing (model {spec.name}):",
-        f"  hop: {hop_ms} ms; an answer comes when its tick is complete, half a hop after its middle",
-        f"  window: {frames * hop_ms} ms of picture, {audio_ms:g} ms for each MFCC frame, never ahead",
+        f"  hop: {floor.hop_ms:g} ms; on average {floor.mean_wait_ms:g} ms from what happens to its tick's end",
+        f"  window: {floor.window_ms:g} ms of picture, {floor.mfcc_window_ms:g} ms of sound, never ahead",
         f"  live, a late track is waited for: {wait}",
     ]
-    for head in spec.heads:
-        settings = config.labels.head(head.name)
-        lines.append(
-            f"  {head.name}: smoothing {settings.smoothing_s:g} s (63 % of a change after so long), "
-            f"an event after {settings.min_dwell_s:g} s more at {settings.enter:g}"
+    for head in floor.heads:
+        event = (
+            "no event at this `enter`" if head.event_ms is None else f"an event after {head.event_ms:g} ms"
         )
+        lines.append(
+            f"  {head.head}: smoothing {head.smoothing_ms / 1000:g} s; a sudden and certain change is half "
+            f"seen after {head.half_ms:g} ms, {event}"
+        )
+    most = min((head.half_ms for head in floor.heads), default=floor.hop_ms)
+    lines.append(
+        f"  so a label shows a change {most - floor.hop_ms:g} to {most:g} ms after it, on any machine"
+    )
     return lines

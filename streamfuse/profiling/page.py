@@ -33,6 +33,7 @@ def render_page(report: Report, recording: Recording) -> str:
     skewed = [
         a.latency["av_skew"] for a in answers if a.head.video != "missing" and a.head.audio != "missing"
     ]
+    deadline_ms = report.hop_ms if report.rate == "paced" else None
     happened = _told(report)
     waited = [a.latency["sync_wait"] for a in answers]
     return _template().render(
@@ -48,8 +49,8 @@ def render_page(report: Report, recording: Recording) -> str:
         bars=bars,
         bars_legend=bars_legend,
         histogram=plots.histogram(ages, title="Histogram of the age"),
-        cumulative=plots.cumulative(ages, report.hop_ms),
-        over_time=plots.over_time(recording, report.hop_ms),
+        cumulative=plots.cumulative(ages, deadline_ms),
+        over_time=plots.over_time(recording, deadline_ms),
         over_time_legend=_streams_legend(recording),
         marks=[(css, text) for kind, (css, text) in plots.MARKS.items() if _seen(report, kind)],
         skew=plots.histogram(skewed, title="A/V skew", quantiles=False) if _spread(skewed) else None,

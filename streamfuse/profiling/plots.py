@@ -17,6 +17,7 @@ HALF, FULL = 600, 1216
 """Widths of a card: half of the page, and all of it."""
 
 PARTS = {
+    "decode.queue_wait": ("waiting for the reader", "s10"),
     "decode.compute": ("decoding", "s0"),
     "sync.queue_wait": ("waiting for the other track", "s4"),
     "analyze.transit": ("way to the analyzer", "way"),
@@ -110,7 +111,10 @@ def composition(answers: Sequence[Answered]) -> tuple[str, list[tuple[str, str]]
         (f"slowest {tail}" if n < 100 else "slowest 1 %", order[-tail:]),
     ]
     parts = [latency_parts(a.head.trace, a.publish_ns) for a in answers]
-    names = [n for n in dict.fromkeys(k for p in parts for k in p) if any(p.get(n) for p in parts)]
+    # What makes less than a thousandth of all could not be seen.
+    least = sum(sum(p.values()) for p in parts) / 1000
+    names = list(dict.fromkeys(k for p in parts for k in p))
+    names = [n for n in names if sum(p.get(n, 0) for p in parts) > least]
     means = [
         {n: float(np.mean([parts[i].get(n, 0) for i in rows])) / MS for n in names} for _, rows in groups
     ]
@@ -119,7 +123,8 @@ def composition(answers: Sequence[Answered]) -> tuple[str, list[tuple[str, str]]
     for index, ((title, _), mean) in enumerate(zip(groups, means, strict=True)):
         at = 0.0
         for name in names:
-            tip = f"{part_title(name)}: {mean[name]:.2f} ms, {mean[name] / sum(mean.values()):.0%}"
+            share = mean[name] / (sum(mean.values()) or 1)
+            tip = f"{part_title(name)}: {mean[name]:.2f} ms, {share:.0%}"
             chart.box(at, at + mean[name], index + 0.82, index + 0.18, part_colour(name), tip)
             at += mean[name]
         y = chart.at_y(index + 0.5) + 4
@@ -153,7 +158,7 @@ def histogram(values_ns: Sequence[int], *, title: str, quantiles: bool = True) -
     return chart.svg(title=title)
 
 
-def cumulative(ages_ns: Sequence[int], hop_ms: float) -> str:
+def cumulative(ages_ns: Sequence[int], hop_ms: float | None) -> str:
     """The share of answers that are not older than x."""
     values = np.sort(np.array(ages_ns, np.float64)) / MS
     end = round_ticks(0, _shown_end(values))[-1]
@@ -166,7 +171,7 @@ def cumulative(ages_ns: Sequence[int], hop_ms: float) -> str:
         if len(values) >= 100 or q < 99:
             age = percentile(values, q)
             chart.dots([(min(age, end), q / 100, f"{name}: {age:.2f} ms")], "s0 knot", 4)
-    if hop_ms <= end:
+    if hop_ms is not None and hop_ms <= end:
         chart.upright(hop_ms, "mark deadline", "one hop")
     return chart.svg(y_percent=True, title="Cumulative distribution of the age")
 
@@ -176,14 +181,14 @@ def _shown_end(values: F64) -> float:
     return min(float(values[-1]), 3 * percentile(values, 99.9)) if len(values) > 1 else float(values[-1])
 
 
-def over_time(recording: Recording, hop_ms: float) -> str:
-    """The age of every answer, and what happened meanwhile."""
+def over_time(recording: Recording, hop_ms: float | None) -> str:
+    """The age of every answer, and what happened meanwhile; hop_ms: where there are deadlines."""
     series = [(name, recording.measured(name)) for name in sorted(recording.answers)]
     every = np.concatenate([[a.edge_age_ns / MS for a in rows] for _, rows in series if rows])
     seconds = (recording.end_ns - recording.begin_ns) / NS
     top = round_ticks(0, max(float(every.max()), 1e-3))[-1]
     chart = Chart(FULL, 300, (0, seconds), (0, top), "seconds", "age, ms")
-    if hop_ms <= top:
+    if hop_ms is not None and hop_ms <= top:
         chart.level(hop_ms, "mark deadline", "one hop: later is a missed deadline")
     for index, (name, rows) in enumerate(series):
         css = STREAM_COLOURS[index % len(STREAM_COLOURS)]

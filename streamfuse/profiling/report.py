@@ -16,6 +16,8 @@ from streamfuse.profiling.statistics import Distribution, distribution
 from streamfuse.trace import latency_parts, track_parts
 from streamfuse.types import MS, NS, Track
 
+LEAST_CPU_S = 2.0
+"""Processes report twice a second: in less time than this their use cannot be told."""
 LEAST_ANSWERS = 20
 """Fewer answers in the measured part say nothing about a distribution."""
 AGES = ("edge_age", "centre_age", "video_age", "audio_age", "av_skew", "sync_wait")
@@ -69,7 +71,7 @@ def build_report(
         offered_per_s=round(len(streams) * NS / hop_ns, 3) if paced else None,
         achieved_per_s=round(sum(stream.achieved_per_s for stream in streams), 3),
         realtime_factor=round(media_s / len(answers) / seconds, 3),
-        cpu_s_per_media_s=round(cpu_s / media_s, 4) if uses else None,
+        cpu_s_per_media_s=round(cpu_s / media_s, 4) if cpu_s and seconds >= LEAST_CPU_S else None,
         rss_bytes=max(samples.rss_bytes, default=None),
         ages_ms=_ages(every),
         parts=parts_of([latency_parts(a.head.trace, a.publish_ns) for a in every]),

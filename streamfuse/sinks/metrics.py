@@ -51,6 +51,14 @@ class Metrics:
             "Arrival of a label's last input of one modality to its publishing",
             ["source", "modality"],
         )
+        self._part = self._histogram(
+            "latency_part",
+            "Share of the age by stage and part; all of them sum to it",
+            ["stage", "part", "source"],
+        )
+        self._late = self._counter(
+            "deadline_misses", "Labels later than one hop, and dropped ticks", by_source
+        )
         self._sync = self._histogram("sync_wait", "Time the earlier track waited for the other", by_source)
         self._skew = self._histogram("av_skew", "Video end minus audio end of a tick", by_source, SKEW_S)
         self._labels = self._counter("labels", "Labels published", by_source)
@@ -90,7 +98,9 @@ class Metrics:
             self._stage.labels(stamp.stage, source).observe((stamp.end_ns - stamp.start_ns) / NS)
             self._wait.labels(stamp.stage, source).observe(max(0, stamp.start_ns - stamp.enqueue_ns) / NS)
         self._session.labels(source).set(head.session)
-        self._observe_latency(source, label.latency or {})
+        told = label.latency or {}
+        self._late.labels(source).inc(head.dropped + (told.get("edge_age", 0) > head.hop_ns))
+        self._observe_latency(source, told)
 
     def observe_event(self, event: Event) -> None:
         self._events.labels(event.source, event.head, event.label, event.kind).inc()
@@ -164,6 +174,9 @@ class Metrics:
                 self._input_age.labels(source, "audio").observe(value / NS)
             elif name in ("sync_wait", "sync_wait_ns"):
                 self._sync.labels(source).observe(value / NS)
+            elif "." in name:
+                stage, _, part = name.rpartition(".")
+                self._part.labels(stage, part, source).observe(value / NS)
 
     def _raise_to(self, counter: Counter, key: tuple[str, ...], total: int) -> None:
         """Follow another process's counter, which begins at 0 again when it does. key: what, label values."""

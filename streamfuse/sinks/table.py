@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from streamfuse.types import HeadLabel, Label
 
-State = Literal["connecting", "running", "reconnecting", "stalled", "failed", "ended"]
+State = Literal["connecting", "running", "reconnecting", "stalled", "failed", "ended", "paused"]
 Layout = Literal["bars", "plain", "tight"]
 LAYOUTS: tuple[Layout, ...] = ("bars", "plain", "tight")
 """Widest first; `tight` fits 80 columns."""
@@ -28,6 +28,7 @@ STYLES: dict[State, str] = {
     "stalled": "red",
     "failed": "bold red",
     "ended": "dim",
+    "paused": "dim",
 }
 BAR = 8
 """Cells of a score bar."""
@@ -55,11 +56,15 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class BoardStatus:
-    """The table's caption: how long it has run, on which device, which model."""
+    """About the whole table: how long it has run, on which device, which model.
+
+    summary  one line above it: the ages of all sources together
+    """
 
     elapsed_ns: int = 0
     device: str = ""
     model: str = ""
+    summary: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -70,6 +75,8 @@ class StatusBoard:
         self._sources, self._board = sources, board or BoardStatus()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._board.summary:
+            yield Text(plain(self._board.summary), "bold")
         for layout in LAYOUTS:
             table = status_table(self._sources, layout)
             wanted = Measurement.get(console, options.update(width=10_000), table).maximum
