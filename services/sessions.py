@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -16,13 +18,22 @@ from streamfuse.wire.endpoints import private_folder
 class SessionNumbers:
     """One source's numbers, kept in the run directory.
 
-    A number is written before it is used: whatever dies when, none is used twice.
-    raises  OutputError where the file cannot be read or written
+    A number is written before it is used: whatever dies when, none is used twice. How far time has got is
+    written with every tick, so that it goes on from there also where the wall clock was set back meanwhile.
+    raises  OutputError where the files cannot be read or written
     """
 
     def __init__(self, run_dir: Path, source: str) -> None:
         self._path = private_folder(run_dir / "sessions") / f"{quote(source, safe='')}.json"
         self._next, self._begun_wall_ns = self._read()
+        self._reached = self._open(self._path.with_suffix(".reached"))
+        self.reached_ns = self._read_reached()
+        """Where the last tick of the source's last process ended; 0 where that is not known."""
+
+    def reach(self, end_ns: int) -> None:
+        """A tick ends there. Eight bytes to the page cache: what a killed process wrote stays."""
+        with suppress(OSError):  # a full disk costs nothing but this: sessions go by the wall clock then
+            os.pwrite(self._reached, struct.pack("<q", end_ns), 0)
 
     def take(self) -> int:
         number, self._next = self._next, self._next + 1
@@ -34,6 +45,16 @@ class SessionNumbers:
         if self._begun_wall_ns == 0:
             self._begun_wall_ns = now_ns
         return self._begun_wall_ns
+
+    def _open(self, path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise OutputError("session numbers must be kept", got=error.strerror, where=path) from error
+
+    def _read_reached(self) -> int:
+        data = os.pread(self._reached, 8, 0)
+        return max(0, struct.unpack("<q", data)[0]) if len(data) == 8 else 0
 
     def _read(self) -> tuple[int, int]:
         try:
@@ -68,7 +89,7 @@ class LiveSessions:
         self._base = 0
         """Index, in the assembler's session, of the first tick of ours."""
         self._next = 0
-        self._end_ns = 0
+        self._end_ns = numbers.reached_ns
 
     def begin(self, start: SessionStart, wall_ns: int) -> SessionStart:
         """The media begin a session: the same with our number and our time."""
@@ -104,4 +125,5 @@ class LiveSessions:
             offset_ns=self._start.offset_ns,
         )
         self._end_ns = head.end_ns
+        self._numbers.reach(head.end_ns)
         return replace(tick, head=head)
