@@ -113,7 +113,10 @@ class Fleet:
         if progress.source not in self._begun_ns:
             self._begun_ns[progress.source] = SYSTEM.monotonic_ns()
             goal_ns = goal(progress.gauges.get("duration_ns") or None, self._span)
-            self._progress.begin(report.job.given, goal_ns, self._span[0] if self._span else 0)
+            if (line := report.begin_line()) is not None:
+                self._progress.say(line)
+            begin_ns = report.resumed_ns or (self._span[0] if self._span else 0)
+            self._progress.begin(report.job.given, goal_ns, begin_ns)
         self._progress.advance(report.job.given, progress.gauges.get("position_ns", 0))
 
     def _tell_waiting(self, why: str) -> None:

@@ -20,7 +20,7 @@ from streamfuse.checkpoint.record import (
     encode,
 )
 from streamfuse.cli.patience import WaitForRoom
-from streamfuse.cli.progress import RunProgress, clock_text
+from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import Report, Span, goal
 from streamfuse.cli.resume import look_for
 from streamfuse.cli.stop import Stop
@@ -121,12 +121,11 @@ def _process(
 
 def _announce(run: Run, report: Report, progress: RunProgress, told: Told | None) -> None:
     """Begin its line; say where it goes on."""
-    given = report.job.given
-    if told is not None:
-        report.resumed_ns = told.end_ns
-        progress.say(f"{given}: goes on at {clock_text(told.end_ns)} after {told.shares.ticks} ticks")
+    if (line := report.begin_line()) is not None:
+        progress.say(line)
     begin_ns = run.span[0] if run.span else 0
-    progress.begin(given, goal(report.duration_ns, run.span), told.end_ns if told else begin_ns)
+    goal_ns = goal(report.duration_ns, run.span)
+    progress.begin(report.job.given, goal_ns, begin_ns if told is None else told.end_ns)
 
 
 def _write_all(

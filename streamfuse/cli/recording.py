@@ -80,6 +80,12 @@ class Report:
         self.outputs = [(folder / name).as_posix() for name in outputs]
         self.status = "done"
 
+    def begin_line(self) -> str | None:
+        """What a person wants to know when a recording is gone on with."""
+        if self.resumed_ns is None:
+            return None
+        return f"{self.job.given}: goes on at {clock_text(self.resumed_ns)}, where an earlier run was"
+
     def line(self) -> str:
         """What a person wants to know when a recording is done."""
         if self.was_done:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamfuse.checkpoint.identity import Identity, identity
 from streamfuse.checkpoint.plan import look
-from streamfuse.checkpoint.record import Checkpoint, CheckpointFile
+from streamfuse.checkpoint.record import Checkpoint, CheckpointFile, decode_told
 from streamfuse.cli.recording import Report, Span
 from streamfuse.config import AppConfig
 from streamfuse.errors import OutputError
@@ -44,6 +44,8 @@ def look_for(
         report.take(json.loads(found.result), found.sizes)
         report.was_done = True
         return who, None
+    if found is not None:
+        report.resumed_ns = decode_told(found.told).end_ns
     return who, found
 
 

@@ -1,12 +1,12 @@
 """Kills recorded jobs at random moments until they are done, and compares every byte with undisturbed runs.
 
-    python -m tests.faults.kills --kills 200 --seed 1 [--inline] [--kinds aac.mp4 mp2.ts] [--power 0.3]
+    python -m tests.faults.kills --kills 200 --seed 1 [--inline] [--kinds aac.mp4 mp2.ts] [--power 0.5]
 
-Each job is one recording through `streamfuse process`: real processes, killed with SIGKILL. A victim is one of
-the decode, analyze and publish processes (the supervisor has to go on by itself), the supervisor (its children
-have to go with it), or all at once, after which, in a share of the cases, everything is taken away that was
-written after the last fsync, as a power cut might. Then the same command is typed again, until it says that
-it is done. Prints what was killed, and the bytes that differ from golden outputs; exit code 1 where any do.
+Each job is one recording through `streamfuse process`: real processes, killed with SIGKILL. A victim is one
+of the decode, analyze and publish processes (the supervisor has to go on by itself), the supervisor (its
+children have to go with it), or all at once, after which, in a share of the cases, everything is taken away
+that was written after the last fsync, as a power cut might. Then the same command is typed again, until it
+says that it is done. Prints what was killed, and the bytes that differ from golden outputs; exit code 1 where any do.
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ def main() -> int:
     parser.add_argument("--inline", action="store_true", help="one process instead of four")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument(
-        "--power", type=float, default=0.3, help="share of group kills that lose unsynced data"
+        "--power", type=float, default=0.5, help="share of group kills that lose unsynced data"
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each recording")
     parser.add_argument("--per-job", type=int, default=6, help="most kills of one job")
