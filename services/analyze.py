@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from streamfuse.analysis import TickAnalyzer
+from streamfuse.batch import BatchAnalyzer
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
 from streamfuse.errors import ModelError, StageError
 from streamfuse.model.runtime import Model, load_model
+from streamfuse.services.batches import Answered, Batches, first_tick, stepped_together
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
 from streamfuse.services.process import deadline, load_run, run
 from streamfuse.services.recorded_stream import RecordedStream
 from streamfuse.trace import stamped
-from streamfuse.types import MS, NS, Answer, Picture, SessionStart, Tick, TickHead
+from streamfuse.types import MS, NS, Answer, SessionStart, Tick
 from streamfuse.wire.endpoints import EndpointLock
 from streamfuse.wire.headers import End, Shutdown
 from streamfuse.wire.keys import Keys
@@ -41,7 +41,11 @@ STANDBY_NS = 50 * MS
 
 
 class AnalyzeService:
-    """The loop's service: each source has its own state and is stepped alone, whatever company it has."""
+    """The loop's service: each source has its own state.
+
+    together  live on a GPU: steps the ticks of all sources in batches; None: each is stepped alone,
+              whatever company it has
+    """
 
     def __init__(
         self,
@@ -51,8 +55,10 @@ class AnalyzeService:
         ticks: Inlet,
         answers: Outlet,
         *,
+        together: BatchAnalyzer | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
+        self._batches = None if together is None else Batches(together, clock)
         self._name, self._model, self._config = name, model, config
         self._ticks, self._answers, self._clock = ticks, answers, clock
         self._streams: dict[str, TickAnalyzer | RecordedStream] = {}
@@ -73,12 +79,17 @@ class AnalyzeService:
     def counters(self) -> dict[str, int]:
         link = {f"link_{name}": count for name, count in self._answers.box.counters.items()}
         bad = self._bad_answers + sum(s.counters["bad_answers"] for s in self._streams.values())
+        bad += self._batches.counters["bad_answers"] if self._batches else 0
         own = {"analysed": self._analysed, "refused": self._refused, "bad_answers": bad}
         return {**self._ticks.counters, **link, **own}
 
     @property
     def gauges(self) -> dict[str, int]:
-        return {"streams": len(self._streams), "waiting": self._answers.box.waiting}
+        return {"streams": self._open, "waiting": self._answers.box.waiting}
+
+    @property
+    def _open(self) -> int:
+        return len(self._streams) if self._batches is None else self._batches.streams
 
     def ports(self) -> Sequence[Socket | int]:
         inputs = [] if self._answers.box.full else [self._ticks.socket]
@@ -99,11 +110,12 @@ class AnalyzeService:
                 busy = False
                 break
             self._take_in(delivery)
-        may_leave = self._deadline_ns is not None and (not self._streams or self._is_late())
+        batch_ns = self._step_batches()
+        may_leave = self._deadline_ns is not None and (not self._open or self._is_late())
         if may_leave and not self._said_goodbye:
             self._answers.offer(self._name, Shutdown(source=self._name))
             self._said_goodbye = True
-        due_ns = self._answers.poll() or now_ns
+        due_ns = min(self._answers.poll() or now_ns, batch_ns)
         if busy and not self._answers.box.full:
             return now_ns
         self._busy_since_ns = None
@@ -119,12 +131,16 @@ class AnalyzeService:
     def _take_in(self, delivery: Delivery) -> None:
         source, body = delivery.message.source, delivery.message.body
         if isinstance(body, Tick):
+            if self._batches is not None:
+                self._let_wait(self._batches, delivery, body)
+                return
             self._step(body)
         elif isinstance(body, SessionStart):
             if self._config.mode == "live":
                 self._forget(source)
-            if source not in self._streams:
-                self._streams[source] = self._stream(source)
+            if source not in self._streams and not self._may_begin(source):
+                self._ticks.done(delivery)
+                return
             self._answers.offer(source, body)
         elif isinstance(body, End):
             if not body.complete:
@@ -153,24 +169,51 @@ class AnalyzeService:
     def _step(self, tick: Tick) -> None:
         received_ns = self._clock.monotonic_ns()
         source = tick.head.source
-        stream = self._streams.get(source)
-        if stream is None:  # its start was in the hands of a process that died
-            stream = self._streams[source] = self._stream(source)
+        if source not in self._streams:  # its start was in the hands of a process that died
+            self._begin(source)
         try:
-            answers = stream.push(tick)
+            answers = self._streams[source].push(tick)
         except StageError as error:
             if self._config.mode == "recorded":
                 raise
-            # A decode process out of order: it may spoil its own stream, never another's.
-            self._refused += 1
-            log.warning("tick refused (%d so far): %s", self._refused, error)
+            self._refuse(error)
             return
         for answer in answers:
-            self._answers.offer(source, self._stamped(answer, received_ns))
+            self._answers.offer(source, self._stamped(answer, received_ns, received_ns))
             self._analysed += 1
         self._carry(source)
 
-    def _stamped(self, answer: Answer, received_ns: int) -> Answer:
+    def _refuse(self, error: StageError) -> None:
+        """A decode process out of order: it may spoil its own stream, never another's."""
+        self._refused += 1
+        log.warning("tick refused (%d so far): %s", self._refused, error)
+
+    def _let_wait(self, batches: Batches, delivery: Delivery, tick: Tick) -> None:
+        try:
+            if not batches.knows(tick.head.source):
+                self._begin(tick.head.source)
+            batches.take(delivery, tick)
+        except StageError as error:
+            self._refuse(error)
+            self._ticks.done(delivery)
+
+    def _step_batches(self) -> int:
+        """Step what is due; return when the next batch is, at the latest (monotonic ns)."""
+        while self._batches is not None and not self._answers.box.full:
+            now_ns, due_ns = self._clock.monotonic_ns(), self._batches.due_ns()
+            if due_ns is None or due_ns > now_ns:
+                return due_ns or now_ns + ANSWER_NS
+            self._tell(self._batches.step())
+        return self._clock.monotonic_ns() + ANSWER_NS
+
+    def _tell(self, answered: Sequence[Answered]) -> None:
+        for one in answered:
+            source = one.answer.head.source
+            self._answers.offer(source, self._stamped(one.answer, one.received_ns, one.begun_ns))
+            self._ticks.done(one.delivery)
+            self._analysed += 1
+
+    def _stamped(self, answer: Answer, received_ns: int, begun_ns: int) -> Answer:
         """With our stamp. What was sent while we were busy with others waited for us, wherever it lay."""
         if not self._config.trace:
             return answer
@@ -178,7 +221,7 @@ class AnalyzeService:
         waited_from_ns = max(self._busy_since_ns or received_ns, stamps[-1].end_ns if stamps else 0)
         done_ns = self._clock.monotonic_ns()
         enqueue_ns = min(waited_from_ns, received_ns)
-        return replace(answer, head=stamped(answer.head, "analyze", enqueue_ns, received_ns, done_ns))
+        return replace(answer, head=stamped(answer.head, "analyze", enqueue_ns, begun_ns, done_ns))
 
     def _carry(self, source: str, *, last: bool = False) -> None:
         """A recording: now and then, and before it is left, what publish needs for a checkpoint."""
@@ -188,16 +231,34 @@ class AnalyzeService:
             if carried is not None:
                 self._answers.offer(source, carried)
 
-    def _stream(self, source: str) -> TickAnalyzer | RecordedStream:
+    def _may_begin(self, source: str) -> bool:
+        """Begin a stream, unless the device is full: then its ticks are refused, and counted."""
+        try:
+            self._begin(source)
+        except StageError as error:
+            self._refuse(error)
+            return False
+        return True
+
+    def _begin(self, source: str) -> None:
         chosen = self._config.sources.get(source)
         ticks = (chosen.ticks if chosen else None) or self._config.ticks
+        if self._batches is not None:
+            self._batches.begin(source, ticks.max_gap_ms)
+            return
         analyzer = TickAnalyzer(self._model, max_gap_ms=ticks.max_gap_ms)
         if self._config.mode == "live":
-            return analyzer
+            self._streams[source] = analyzer
+            return
         base = None if chosen is None or chosen.output is None else Path(chosen.output)
-        return RecordedStream(source, analyzer, base, self._config.outputs.checkpoint_s, self._clock)
+        every_s = self._config.outputs.checkpoint_s
+        self._streams[source] = RecordedStream(source, analyzer, base, every_s, self._clock)
 
     def _forget(self, source: str) -> None:
+        """A stream ends; what of it waits for its batch is answered before."""
+        if self._batches is not None and self._batches.knows(source):
+            self._tell(self._batches.rest(source))
+            self._batches.forget(source)
         stream = self._streams.pop(source, None)
         if stream is not None:
             self._bad_answers += stream.counters["bad_answers"]
@@ -214,6 +275,8 @@ class AnalyzeService:
             self._answers.drop_waiting()
         for source in list(self._streams):
             self._forget(source)
+        if self._batches is not None:
+            self._batches.forget_all()
         self._ticks.renew()
 
 
@@ -241,7 +304,11 @@ def main(arguments: argparse.Namespace) -> None:
                 threads=config.model.threads,
             )
             model.warm_up()
-        warm_kernels(model)
+        together = stepped_together(model, config)
+        if together is None:
+            TickAnalyzer(model).push(first_tick(model.spec))
+        else:
+            together.warm_up(first_tick(model.spec))
         if not _is_needed(lock, reporter, stop):
             return
         ticks = Inlet(
@@ -261,18 +328,9 @@ def main(arguments: argparse.Namespace) -> None:
             topic=TOPICS["answer"],
             clock=SYSTEM,
         )
-        serve(AnalyzeService(f"analyze {name}", model, config, ticks, answers), wire, reporter, stop, SYSTEM)
+        service = AnalyzeService(f"analyze {name}", model, config, ticks, answers, together=together)
+        serve(service, wire, reporter, stop, SYSTEM)
     wire.close(within_ms=200)
-
-
-def warm_kernels(model: Model) -> None:
-    """Compile what is compiled at its first call, before the first camera waits for it."""
-    spec = model.spec
-    side = 2 * spec.video.picture.size
-    planes = tuple(np.zeros((n, n), np.uint8) for n in (side, side // 2, side // 2))
-    samples = np.zeros(spec.audio.context_samples + spec.hop_samples, np.float32)
-    head = TickHead("warm-up", 0, 0, 0, spec.video.hop_ns, "ok", "ok")
-    TickAnalyzer(model).push(Tick(head, Picture(planes), samples))
 
 
 def _is_needed(lock: EndpointLock, reporter: Reporter, stop: Stop) -> bool:

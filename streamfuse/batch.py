@@ -72,6 +72,15 @@ class BatchAnalyzer:
         self._streams: dict[str, _Stream] = {}
         self.counters = {"bad_answers": 0}
 
+    def warm_up(self, tick: Tick) -> None:
+        """Compile the kernels and record the step of every batch size now, on a tick of nobody's."""
+        for size in self._stepper.sizes:
+            self._stepper.bucket(size)
+        self.open(tick.head.source)
+        self.add(tick, 0)
+        self.step()
+        self.forget(tick.head.source)
+
     def open(self, source: str, *, max_gap_ms: int = MAX_GAP_MS) -> None:
         """Begin a stream; one of this name that is open is forgotten. StageError where no slot is free."""
         self.forget(source)

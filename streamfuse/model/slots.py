@@ -136,7 +136,7 @@ class SlotStepper:
     ) -> None:
         self.states = SlotStates(model, slots)
         self._model = model
-        self._sizes = sorted(set(buckets))
+        self.sizes = sorted(set(buckets))
         self._graphs = graphs and model.device.kind == "cuda"
         self._stream = None
         if stream is not None:
@@ -148,14 +148,14 @@ class SlotStepper:
 
     @property
     def largest(self) -> int:
-        return self._sizes[-1]
+        return self.sizes[-1]
 
     def bucket(self, streams: int) -> Bucket:
         """The inputs to fill for this many streams, the rows beyond them as `padding()` says.
 
         raises  StageError: more than the largest bucket
         """
-        size = next((size for size in self._sizes if size >= streams), None)
+        size = next((size for size in self.sizes if size >= streams), None)
         if size is None:
             raise StageError(f"a batch holds {self.largest} streams", got=streams, where="slots")
         if size not in self._buckets:

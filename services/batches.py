@@ -1,0 +1,107 @@
+"""The analyze service on a GPU, live: ticks wait for company, and are done with when they are answered."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamfuse.batch import BatchAnalyzer
+from streamfuse.clock import Clock
+from streamfuse.config import RunConfig
+from streamfuse.model.runtime import Model
+from streamfuse.model.spec import ModelSpec
+from streamfuse.types import Answer, Picture, Tick, TickHead
+from streamfuse.wire.link import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, the message that asked for it, and when the latter came and its batch was begun."""
+
+    answer: Answer
+    delivery: Delivery
+    received_ns: int
+    begun_ns: int
+
+
+class Batches:
+    """Ticks of all streams on one device; the wire's window bounds how many of a stream wait here."""
+
+    def __init__(self, analyzer: BatchAnalyzer, clock: Clock) -> None:
+        self._analyzer, self._clock = analyzer, clock
+        self._waiting: dict[str, deque[tuple[Delivery, int]]] = {}
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return self._analyzer.counters
+
+    @property
+    def streams(self) -> int:
+        return len(self._analyzer.streams)
+
+    def begin(self, source: str, max_gap_ms: int) -> None:
+        """A stream begins; rest() first where it was there already. StageError: the device is full."""
+        self._analyzer.open(source, max_gap_ms=max_gap_ms)
+        self._waiting[source] = deque()
+
+    def knows(self, source: str) -> bool:
+        return source in self._waiting
+
+    def take(self, delivery: Delivery, tick: Tick) -> None:
+        """StageError: the tick is out of order; it is not kept."""
+        now_ns = self._clock.monotonic_ns()
+        self._analyzer.add(tick, now_ns)
+        self._waiting[tick.head.source].append((delivery, now_ns))
+
+    def due_ns(self) -> int | None:
+        """When step() is due; None, nothing waits."""
+        return self._analyzer.due_ns()
+
+    def step(self) -> list[Answered]:
+        begun_ns = self._clock.monotonic_ns()
+        return [self._answered(answer, begun_ns) for answer in self._analyzer.step()]
+
+    def rest(self, source: str) -> list[Answered]:
+        """Step until nothing of this stream waits: its session or itself is about to end."""
+        answered = []
+        while self._analyzer.waits(source):
+            answered += self.step()
+        return answered
+
+    def forget(self, source: str) -> None:
+        """End a stream; rest() first where its ticks matter."""
+        self._analyzer.forget(source)
+        self._waiting.pop(source, None)
+
+    def forget_all(self) -> None:
+        for source in list(self._waiting):
+            self.forget(source)
+
+    def _answered(self, answer: Answer, begun_ns: int) -> Answered:
+        delivery, received_ns = self._waiting[answer.head.source].popleft()
+        return Answered(answer, delivery, received_ns, begun_ns)
+
+
+def stepped_together(model: Model, config: RunConfig) -> BatchAnalyzer | None:
+    """Live on a GPU, streams are stepped together; else each alone (DESIGN, "Identity of results")."""
+    if config.mode != "live" or model.device.kind == "cpu":
+        return None
+    batch = config.model
+    return BatchAnalyzer(
+        model,
+        streams=batch.max_streams,
+        max_batch=batch.max_batch,
+        max_wait_ms=batch.max_batch_wait_ms,
+        mode=config.mode,
+    )
+
+
+def first_tick(spec: ModelSpec) -> Tick:
+    """For compiling what is compiled at its first call, before the first camera waits for it."""
+    side = 2 * spec.video.picture.size
+    planes = tuple(np.zeros((n, n), np.uint8) for n in (side, side // 2, side // 2))
+    samples = np.zeros(spec.audio.context_samples + spec.hop_samples, np.float32)
+    head = TickHead("warm-up", 0, 0, 0, spec.video.hop_ns, "ok", "ok")
+    return Tick(head, Picture(planes), samples)
