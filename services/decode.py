@@ -1,4 +1,4 @@
-"""One source becomes ticks: read, assembled, sent to its analyzer.
+"""One source becomes ticks: read, assembled, sent to its analyzer. (Recordings: recorded_decode.py.)
 
 python -m streamfuse.services.decode --config RUN/run.json --source NAME
 """
@@ -15,20 +15,22 @@ from pathlib import Path
 from urllib.parse import quote
 
 from streamfuse.clock import SYSTEM, Clock
-from streamfuse.config import DecodeConfig, RunConfig, SourceConfig, TickConfig
-from streamfuse.errors import ConfigError, SourceLost, SourceRefused, StreamfuseError, WireError
+from streamfuse.config import DecodeConfig, RunConfig, TickConfig
+from streamfuse.errors import ConfigError, SourceLost, SourceRefused, StreamfuseError
 from streamfuse.media.decode import KEY_FRAME_PATIENCE, Decoder, open_decoder
 from streamfuse.media.source import Source, parse_source
 from streamfuse.model.inspect import inspect_model
 from streamfuse.model.spec import ModelSpec
+from streamfuse.services.keeping import Keeping
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
 from streamfuse.services.process import CpuAllowance, confine, load_run, run
 from streamfuse.services.reader import Finished, Reader
+from streamfuse.services.recorded_decode import serve_recording
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
 from streamfuse.services.stills import StillMaker
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.trace import last_arrival_ns, stamped
-from streamfuse.types import NS, MediaItem, Mode, SessionStart, Tick, VideoFrame
+from streamfuse.types import NS, MediaItem, SessionStart, Tick, VideoFrame
 from streamfuse.wire.broadcast import Publisher
 from streamfuse.wire.codec import printable
 from streamfuse.wire.endpoints import EndpointLock
@@ -43,38 +45,38 @@ DECODE_NS = 60 * NS
 
 
 class DecodeService:
-    """The loop's service: items of the reader -> ticks -> the link.
+    """The loop's service for live sources: items of the reader -> ticks -> the link.
 
-    sessions  live: where sessions get their numbers; None: a recording, which numbers its own
-    end_ns    recorded: file time at which the wanted part ends
+    sessions  where sessions get their numbers
     gets_on   called again and again while reading is not stuck in the decoding library
-    raises    SourceLost where reading hangs; WireError where a recording's analyzer was restarted
+    raises    SourceLost where reading hangs
     """
 
     def __init__(
         self,
         name: str,
-        reader: Reader,
+        reader: Reader[MediaItem],
         assembler: Assembler,
         link: Outlet,
         *,
         hop_ns: int,
-        sessions: LiveSessions | None,
-        end_ns: int | None = None,
+        sessions: LiveSessions,
         silence_ns: int = DECODE_NS,
         drain_ns: int = 5 * NS,
         trace: bool = True,
         gets_on: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
         stills: StillMaker | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self._stills, self._trace = stills, trace
+        self.keeping = keeping
         self._gets_on = gets_on
         self._name, self._reader, self._assembler, self._link = name, reader, assembler, link
-        self._hop_ns, self._sessions, self._end_ns = hop_ns, sessions, end_ns
+        self._hop_ns, self._sessions = hop_ns, sessions
         self._silence_ns, self._drain_ns, self._clock = silence_ns, drain_ns, clock
         self._made: deque[Tick | SessionStart | End] = deque()
-        """Waits for room in the link; live links have room always."""
+        """Waits for the link, which has room always."""
         self._stopping = self._ended = False
         self._deadline_ns: int | None = None
         self.error: StreamfuseError | None = None
@@ -88,27 +90,27 @@ class DecodeService:
 
     @property
     def final_error(self) -> StreamfuseError:
-        """The error as whoever restarts processes should see it: a recording that failed has failed."""
-        error = self.error or SourceLost("a source must end by itself", where=self._name)
-        if self._sessions is None and not isinstance(error, SourceRefused):
-            return SourceRefused(error.rule, got=error.got, where=error.where, hint=error.hint)
-        return error
+        """The error as whoever restarts processes should see it."""
+        return self.error or SourceLost("a source must end by itself", where=self._name)
 
     @property
     def state(self) -> State:
         if self.error is not None:
             return "refused" if isinstance(self.error, SourceRefused) else "failed"
-        return "running" if self._reader.connected or self._sessions is None else "waiting"
+        return "running" if self._reader.connected else "waiting"
 
     @property
     def counters(self) -> dict[str, int]:
         link = {f"link_{name}": count for name, count in self._link.box.counters.items()}
         stills = {} if self._stills is None else self._stills.counters
-        return {**self._reader.counters, **self._assembler.counters, **link, **stills}
+        kept = {} if self.keeping is None else self.keeping.counters
+        return {**self._reader.counters, **self._assembler.counters, **link, **stills, **kept}
 
     @property
     def gauges(self) -> dict[str, int]:
+        told = self._reader.transport_ns
         return {
+            **({} if told is None else {"transport_ns": told}),
             "source_up": int(self._reader.connected),
             "waiting": self._link.box.waiting,
             "under_way": self._link.box.under_way,
@@ -121,7 +123,8 @@ class DecodeService:
         wake = [] if self._made or self._ended else [self._reader.wake.fileno()]
         if self._stills is not None:
             wake.append(self._stills.wake.fileno())
-        return [self._link.socket, *wake]
+        kept = () if self.keeping is None else self.keeping.ports()
+        return [self._link.socket, *wake, *kept]
 
     def turn(self, now_ns: int) -> int:
         if self._link.handle():
@@ -131,6 +134,8 @@ class DecodeService:
         self._check_silence(now_ns)
         if self._stills is not None:
             self._stills.send()
+        if self.keeping is not None:
+            self.keeping.turn()
         self._send()
         while not self._made and not self._ended:
             item = self._reader.take()
@@ -138,7 +143,7 @@ class DecodeService:
                 break
             self._take_in(item)
             self._send()
-        if self._sessions is not None and not self._ended:
+        if not self._ended:
             self._make(self._assembler.poll(self._clock.monotonic_ns()), now_ns)
             self._send()
         due = (self._link.poll(), self._assembler.deadline_ns)
@@ -159,18 +164,17 @@ class DecodeService:
             self._stills.offer(item)
         self._make(self._assembler.push(item, now_ns), now_ns)
         if isinstance(item, SessionStart):  # after the last ticks of the session before
-            if self._sessions is not None:
-                item = self._sessions.begin(item, self._clock.wall_ns())
-                if self._stills is not None:
-                    self._stills.session(item)
-            self._made.append(item)
+            start = self._sessions.begin(item, self._clock.wall_ns())
+            if self._stills is not None:
+                self._stills.session(start)
+            if self.keeping is not None:
+                self.keeping.session(start)
+            self._made.append(start)
 
     def _make(self, ticks: list[Tick], began_ns: int) -> None:
         """Put stamps on new ticks and queue them for the link."""
         for tick in ticks:
-            if self._end_ns is not None and tick.head.start_ns >= self._end_ns:
-                continue  # the last frame before the end may be shown for longer than that
-            placed = tick if self._sessions is None else self._sessions.place(tick)
+            placed = self._sessions.place(tick)
             if self._trace:
                 arrived_ns = last_arrival_ns(placed.head.trace) or began_ns
                 head = stamped(placed.head, "decode", arrived_ns, began_ns, self._clock.monotonic_ns())
@@ -178,14 +182,14 @@ class DecodeService:
             self._made.append(placed)
 
     def _send(self) -> None:
-        while self._made and not (self._link.box.full and isinstance(self._made[0], Tick)):
+        while self._made:
             self._link.offer(self._name, self._made.popleft())
 
     def _finish(self, error: StreamfuseError | None, now_ns: int) -> None:
         self._make(self._assembler.flush(), now_ns)
         self.error, self._ended = error, True
-        if error is not None and self._sessions is not None and self._deadline_ns is None:
-            self._deadline_ns = now_ns + self._drain_ns  # a recording's failure has to arrive
+        if error is not None and self._deadline_ns is None:
+            self._deadline_ns = now_ns + self._drain_ns
         reason = str(error) if error is not None else "stopped" if self._stopping else ""
         self._made.append(
             End(
@@ -201,14 +205,13 @@ class DecodeService:
 
     def _lose_the_analyzer(self) -> None:
         """What it had, and its state of this source, are gone: a new session, and nothing of the old one."""
-        if self._sessions is None:
-            hint = "the recording begins anew"
-            raise WireError("one analyzer must see a recording through", where=self._name, hint=hint)
         self._link.drop_waiting()
         start = self._sessions.begin_again(self._hop_ns, "the analyzer was restarted")
         if start is not None and not self._ended:
             if self._stills is not None:
                 self._stills.session(start)
+            if self.keeping is not None:
+                self.keeping.session(start)
             self._link.offer(self._name, start)
 
     def _check_silence(self, now_ns: int) -> None:
@@ -221,19 +224,19 @@ class DecodeService:
 
 
 def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) -> DecodeService:
-    """The service for a source of this run. Raises ConfigError, ModelError, SourceRefused."""
+    """The service for a live source of this run. Raises ConfigError, ModelError, SourceRefused."""
     chosen = config.sources.get(name)
     if chosen is None:
         known = ", ".join(sorted(config.sources))
         raise ConfigError("a decode process needs a source of the run", got=name, hint=f"known: {known}")
     source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
     spec = inspect_model(config.model.path, sha256=config.model.sha256).spec
-    live = config.mode == "live"
     decode, ticks = chosen.decode or config.decode, chosen.ticks or config.ticks
-    sessions = LiveSessions(SessionNumbers(Path(config.run_dir), name)) if live else None
+    sessions = LiveSessions(SessionNumbers(Path(config.run_dir), name))
+    keeping = Keeping(config, name, wire, clock) if Keeping.is_wanted(config) else None
     reader = Reader(
-        partial(_open, source, chosen, decode, ticks, config.mode, spec, clock),
-        live=live,
+        partial(_open, source, decode, ticks, spec, clock, keeping),
+        live=True,
         paced=source.paced,
         loop=chosen.loop,
         clock=clock,
@@ -242,7 +245,7 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
     assembler = Assembler(
         name,
         ticks,
-        mode=config.mode,
+        mode="live",
         hop_ns=spec.video.hop_ns,
         context_samples=spec.audio.context_samples,
         stamps=config.trace,
@@ -251,12 +254,14 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         wire,
         config.endpoint("ticks", chosen.analyzer),
         name=name,
-        mode=config.mode,
+        mode="live",
         topic=TOPICS["tick"],
         clock=clock,
     )
+    if keeping is not None:
+        keeping.listen_to(link)
     stills = None
-    if live and config.wants_pictures:
+    if config.wants_pictures:
         watchers = Publisher(wire, topic=TOPICS["picture"], connect=[config.endpoint("pictures")])
         stills = StillMaker(name, config.pictures, watchers, clock)
     # Two inputs (camera and microphone) may each take their time to open.
@@ -268,34 +273,35 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         link,
         hop_ns=spec.video.hop_ns,
         sessions=sessions,
-        end_ns=None if chosen.span_ns is None else chosen.span_ns[1],
         silence_ns=DECODE_NS + round(own_s * NS),
         drain_ns=round(config.wire.drain_s * NS),
         trace=config.trace,
         gets_on=CpuAllowance().renew,
         clock=clock,
         stills=stills,
+        keeping=keeping,
     )
 
 
 def _open(
     source: Source,
-    chosen: SourceConfig,
     decode: DecodeConfig,
     ticks: TickConfig,
-    mode: Mode,
     spec: ModelSpec,
     clock: Clock,
+    keeping: Keeping | None,
 ) -> Decoder:
-    return open_decoder(
+    decoder = open_decoder(
         source,
         decode=decode,
         ticks=ticks,
-        mode=mode,
+        mode="live",
         picture_side=spec.picture_side,
         clock=clock,
-        span=chosen.span_ns,
     )
+    if keeping is not None and keeping.ring is not None:
+        decoder.keep_packets(keeping.ring)
+    return decoder
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -309,10 +315,17 @@ def main(arguments: argparse.Namespace) -> None:
     with reporter.last_words(), EndpointLock(f"ipc://{config.run_dir}/decode-{quote(name, safe='')}").held():
         reporter.report("starting")
         confine()
-        service = service_of(config, name, wire)
-        serve(service, wire, reporter, stop, SYSTEM)
-        if service.error is not None:
-            raise service.final_error
+        if config.mode == "recorded":
+            serve_recording(config, name, wire, reporter, stop)
+        else:
+            service = service_of(config, name, wire)
+            try:
+                serve(service, wire, reporter, stop, SYSTEM)
+            finally:
+                if service.keeping is not None:
+                    service.keeping.close()
+            if service.error is not None:
+                raise service.final_error
     wire.close(within_ms=200)
 
 

@@ -86,6 +86,8 @@ class Reader(Generic[Item]):
         self.position_ns = 0
         self.duration_ns = 0
         """What the container says of its length; 0 where it does not."""
+        self.transport_ns: int | None = None
+        """Of the last picture, from the sender's wall clock to its arrival here, where it tells its time."""
         self.connected = False
         self._waiting_until_ns: int | None = None
         self._moved_ns = clock.monotonic_ns()
@@ -178,6 +180,7 @@ class Reader(Generic[Item]):
                 self.connected = True
                 self._put(self._in_time(item))
                 self.position_ns = decoder.position_ns
+                self.transport_ns = getattr(decoder, "transport_ns", None)  # a recording has none
         finally:
             self.connected = False
             decoder.close()
