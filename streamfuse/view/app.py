@@ -10,7 +10,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -31,6 +31,7 @@ FORM_BYTES = 2048
 WRONG_TOKEN_S = 1.0
 COOKIE_S = 30 * 86_400
 TRY_AGAIN_LATER = 1013
+NONSENSE = 1008
 
 _wish = msgspec.json.Decoder(Wish)
 _encoder = msgspec.json.Encoder()
@@ -109,7 +110,7 @@ async def _tell(socket: WebSocket, hub: Hub, page: Page, clock: Clock) -> None:
     """Send what waits for the page until it leaves; each send waits for the browser, and nobody else does."""
     listening = asyncio.create_task(_listen(socket, page))
     try:
-        await socket.send_bytes(_encoder.encode(hub.hello()))
+        await socket.send_text(_encoder.encode(hub.hello()).decode())
         for source, still in hub.stills():
             page.still(source, still)
         while not listening.done():
@@ -123,21 +124,21 @@ async def _tell(socket: WebSocket, hub: Hub, page: Page, clock: Clock) -> None:
             while (due := page.take_still(clock.monotonic_ns())) is not None:
                 await socket.send_bytes(picture_message(*due))
             await asyncio.sleep(TURN_S)
+        if not listening.result():
+            await socket.close(NONSENSE, "a page of ours would not say that")
     except WebSocketDisconnect:
         return
     finally:
         listening.cancel()
 
 
-async def _listen(socket: WebSocket, page: Page) -> None:
-    """Take the page's wishes in until it leaves, or says what no page of ours would."""
+async def _listen(socket: WebSocket, page: Page) -> bool:
+    """Take the page's wishes in until it leaves (True), or says what no page of ours would (False)."""
     try:
         while True:
             page.ask(_wish.decode(await socket.receive_text()))
             await asyncio.sleep(WISHES_S)
-    except (WebSocketDisconnect, msgspec.MsgspecError, KeyError):
-        return
-
-
-def plain(text: str, status: int) -> Response:
-    return PlainTextResponse(text + "\n", status)
+    except WebSocketDisconnect:
+        return True
+    except (msgspec.MsgspecError, KeyError):  # KeyError: bytes in place of text
+        return False

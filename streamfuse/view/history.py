@@ -77,14 +77,15 @@ class SourceHistory:
     def label(self, row: Row, now_ns: int) -> None:
         if row[TIME] is not None and (not self.rows or row[TIME] - self.rows[-1][TIME] >= KEEP_MS):
             self.rows.append(row)
-        if self.session is not None and row[1] != self.session:
-            self.reason = ""
         self.session = row[1]
         self.dropped += row[5]
         self._labelled_ns = now_ns
         self.ages.append((now_ns, row[AGE]))
         if row[AGE] is not None:
             self._bucket.append(row[AGE])
+
+    def begin(self, session: int, reason: str, now_ns: int) -> None:
+        self.session, self.reason, self._labelled_ns = session, reason, now_ns
 
     def report(self, report: Report, now_ns: int) -> None:
         frames = report.counters.get("video_frames", 0)
@@ -112,9 +113,11 @@ class SourceHistory:
         state = _STATES.get(self._report.state, "starting")
         if not self._over and now_ns - self._reported_ns > SILENT_NS:
             return "lost"
-        if state == "live" and now_ns - self._labelled_ns > STALLED_NS:
-            return "stalled" if self.session is not None else "starting"
-        return state
+        if state != "live":
+            return state
+        if self.session is None:
+            return "starting"
+        return "stalled" if now_ns - self._labelled_ns > STALLED_NS else "live"
 
     def status(self, now_ns: int) -> dict[str, Any]:
         """How the source is doing, for the page. Ages in us, rates per second."""

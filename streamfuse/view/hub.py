@@ -143,8 +143,7 @@ class Hub:
                 if item.source in self._sources:
                     self._histories[self._sources[item.source]].report(item, now_ns)
             case (str() as name, SessionStart() as start):
-                history = self._histories[self._place(name)]
-                history.session, history.reason = start.session, start.reason
+                self._histories[self._place(name)].begin(start.session, start.reason, now_ns)
 
     def _place(self, name: str) -> int:
         """The source's place; a new one gets the next, and the pages are told to begin again."""

@@ -54,7 +54,6 @@ class Rows:
     def label(self, source: int, label: Label) -> Row:
         head = label.head
         age_ns = (label.latency or {}).get("edge_age")
-        face = getattr(label, "face", None)
         return [
             source,
             head.session,
@@ -64,7 +63,7 @@ class Rows:
             head.dropped,
             label.modalities,
             [_head(names, label.heads.get(names.name)) for names in self.heads],
-            None if face is None else [round(share * 1000) for share in face["box"]],
+            None if label.face is None else [round(share * 1000) for share in label.face.box],
         ]
 
     def event(self, source: int, event: Event) -> Row | None:

@@ -17,8 +17,10 @@ export function coloursOf(labels) {
   });
   const free = [...Array(COUNT).keys()].filter((n) => !taken.has(n));
   const pool = free.length ? free : [...Array(COUNT).keys()];
-  let turn = 0;
-  return chosen.map((colour) => colour ?? `c${pool[turn++ % pool.length]}`);
+  // In the order of the alphabet: a model names them in its own order, a recording in that of their coming.
+  labels.map((label, i) => [label, i]).filter(([, i]) => chosen[i] === null).sort(([a], [b]) => (a < b ? -1 : 1))
+    .forEach(([, i], turn) => { chosen[i] = `c${pool[turn % pool.length]}`; });
+  return chosen;
 }
 
 let values = {};

@@ -89,6 +89,6 @@ export class Detail {
   draw() {
     const now = this.store.now();
     this.timeline.ages = this.source.ages;
-    this.timeline.show(now - this.store.minutes * 60000, now);
+    this.timeline.show(this.store.start(now), now);
   }
 }

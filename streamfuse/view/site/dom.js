@@ -31,6 +31,12 @@ export function age(us) {
   return ms < 9995 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
+/** The p50 and p99 of ages: 21 / 319 ms. */
+export function ages([p50, p99]) {
+  const [low, high] = [age(p50), age(p99)];
+  return low.endsWith(" ms") === high.endsWith(" ms") ? `${low.replace(/ m?s$/, "")} / ${high}` : `${low} / ${high}`;
+}
+
 /** A length of time in milliseconds, for people. */
 export function span(ms) {
   const s = ms / 1000;

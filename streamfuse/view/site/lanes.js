@@ -14,13 +14,14 @@ function stretches(columns, from, to, width, hop, paint) {
   const scale = width / (to - from);
   let place = Math.max(0, columns.at(from));
   for (const count = columns.length; place < count && times[place] < to;) {
-    const x0 = (times[place] - from) * scale;
+    const x0 = Math.floor((times[place] - from) * scale);
     let next = place + 1;
-    while (next < count && (times[next] - from) * scale < Math.floor(x0) + 1) next++;
+    while (next < count && (times[next] - from) * scale < x0 + 1) next++;
     const shown = next - 1;
     const follows = next < count && sessions[next] === sessions[shown] && times[next] - times[shown] <= LONGEST;
     const until = follows ? times[next] : times[shown] + hop;
-    paint(shown, Math.max(0, x0), Math.min(width, (until - from) * scale));
+    // Whole pixels: where two colours share one, a thin line would show between them.
+    paint(shown, Math.max(0, x0), Math.min(width, Math.max(x0 + 1, Math.floor((until - from) * scale))));
     place = next;
   }
 }
@@ -36,7 +37,7 @@ export function band(pen, columns, head, colours, from, to, width, top, height, 
     const label = said[0] ?? best[0][0];
     pen.globalAlpha = 0.35 + 0.65 * columns.score(head, place, label) / 1000;
     pen.fillStyle = said.length ? hex(colours[head][label]) : hex("unknown");
-    pen.fillRect(x0, top, Math.max(1, x1 - x0 + 0.3), height);
+    pen.fillRect(x0, top, x1 - x0, height);
   });
   pen.globalAlpha = 1;
 }
@@ -52,9 +53,9 @@ export function hill(pen, columns, head, colours, from, to, width, top, height, 
     const label = said[0] ?? -1;
     const high = height * best[0][1] / 1000;
     pen.fillStyle = label < 0 ? hex("unknown") : hex(colours[head][label]);
-    pen.fillRect(x0, top + height - high, Math.max(1, x1 - x0 + 0.3), high);
+    pen.fillRect(x0, top + height - high, x1 - x0, high);
     const last = runs.at(-1);
-    if (last && last.label === label && x0 - last.x1 < 2) last.x1 = x1;
+    if (last && last.label === label && x0 - last.x1 < 8) last.x1 = x1;
     else runs.push({ label, x0, x1 });
   });
   const names = columns.heads[head].labels;
@@ -71,7 +72,7 @@ export function ridge(pen, columns, head, label, colour, from, to, width, top, h
     const high = height * score / 1000;
     pen.globalAlpha = columns.said[head][place].includes(label) ? 1 : 0.4;
     pen.fillStyle = hex(colour);
-    pen.fillRect(x0, top + height - high, Math.max(1, x1 - x0 + 0.3), high);
+    pen.fillRect(x0, top + height - high, x1 - x0, high);
   });
   pen.globalAlpha = 1;
   name(pen, columns.heads[head].labels[label], 0, width, top + height - 4);

@@ -1,6 +1,6 @@
 // The state of a source in words.
 
-import { age, mark, say } from "./dom.js";
+import { ages, mark, say } from "./dom.js";
 
 export const WORDS = {
   starting: "starting",
@@ -35,7 +35,7 @@ export function showStatus(status, parts) {
   const text = why(status);
   say(parts.trouble, text);
   parts.trouble.hidden = !text;
-  say(parts.age, status?.age ? `${age(status.age[0])} / ${age(status.age[1])}` : "–");
+  say(parts.age, status?.age ? ages(status.age) : "–");
   say(parts.fps, status?.fps === null || status?.fps === undefined ? "–" : status.fps.toFixed(1));
   say(parts.dropped, String(status?.dropped ?? 0));
   say(parts.reconnects, String(status?.reconnects ?? 0));

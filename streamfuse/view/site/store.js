@@ -5,6 +5,8 @@ import { coloursOf } from "./colours.js";
 
 const EVENTS = 300;
 const DELAYS = 2000;
+const YOUNGEST = 30000;
+/** A timeline is at least so long, in ms. */
 
 export class Store {
   constructor() {
@@ -20,6 +22,12 @@ export class Store {
 
   /** The server's clock, in ms. */
   now() { return Date.now() + this.skew; }
+
+  /** Where the timelines begin: so many minutes ago, or with the run where that is younger. */
+  start(now) {
+    const first = Math.min(now - YOUNGEST, ...this.sources.map((source) => source.columns.times[0] ?? now));
+    return Math.max(now - this.minutes * 60000, first);
+  }
 
   /** The first message: everything begins with what the server remembers. */
   hello(message) {

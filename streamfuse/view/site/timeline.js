@@ -178,7 +178,7 @@ export class Timeline {
 
 /** The moment's answers as bars: for each head, its best labels. */
 export class Answers {
-  constructor(columns, colours, most = 5) {
+  constructor(columns, colours, most = 4) {
     Object.assign(this, { columns, colours, most });
     this.rows = columns.heads.map((head) => {
       const bars = Array.from({ length: Math.min(most, head.labels.length || most) }, () => {

@@ -19,7 +19,7 @@ class Card {
     this.chip = el("span", { class: "state" });
     this.trouble = el("p", { class: "trouble", hidden: true });
     this.values = {};
-    const facts = [["age", "age p50 / p99"], ["fps", "frames/s"], ["dropped", "dropped"], ["reconnects", "reconnects"]];
+    const facts = [["age", "age p50 / p99"], ["fps", "fps"], ["dropped", "dropped"], ["reconnects", "reconnects"]];
     const list = el("dl", { class: "facts" }, ...facts.map(([key, title]) => {
       this.values[key] = el("dd");
       return el("div", {}, el("dt", { text: title }), this.values[key]);
@@ -37,7 +37,7 @@ class Card {
     const canvas = el("canvas", { role: "img", "aria-label": `${head.name} over the last minutes` });
     const sheet = new Sheet(canvas, BAND, (pen, width, height) => {
       const now = this.store.now();
-      band(pen, this.source.columns, place, this.store.colours, now - this.store.minutes * 60000, now, width, 0, height, HOP);
+      band(pen, this.source.columns, place, this.store.colours, this.store.start(now), now, width, 0, height, HOP);
     });
     const element = el("div", { class: "head" },
       el("p", {}, el("span", { class: "soft", text: head.name }), said, score), canvas);
