@@ -116,6 +116,7 @@ class Metrics:
             self._lag.labels(source).set(lag_ns / NS)
         # So that a rate() over them starts from a zero that was seen.
         self._reconnects.labels(source)
+        self._partial.labels(source)
         self._dropped.labels(source, "overload")
 
     def forget_source(self, source: str) -> None:

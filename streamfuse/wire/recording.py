@@ -44,6 +44,9 @@ WAITING = 64
 PARTS_OF_BOUND = 16
 """A segment is this share of the bound, so that about so much goes when the oldest is removed."""
 
+MAX_SESSION = 2**32 - 1
+"""As the index has room for it."""
+
 _PREFIX = struct.Struct("<II")
 _ENTRY = struct.Struct("<QqII")
 _KINDS: dict[type, int] = {Tick: 0, SessionStart: 1, End: 2}
@@ -94,7 +97,7 @@ class Recorder:
     def __init__(
         self, folder: Path, source: str, *, max_bytes: int, max_s: float | None, clock: Clock
     ) -> None:
-        self._folder, self._clock = folder / quote(source, safe=" "), clock
+        self._folder, self._clock = folder / _folder_name(source), clock
         self._max_bytes, self._max_ns = max_bytes, None if max_s is None else round(max_s * NS)
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(WAITING)
         self._last: tuple[int, int] = (-1, -1)
@@ -117,7 +120,8 @@ class Recorder:
             self._last = place
         times = self._clock.monotonic_ns(), self._clock.wall_ns()
         try:
-            self._waiting.put_nowait(_Waiting(*times, max(0, self._last[0]), _KINDS[type(body)], parts))
+            session = min(max(0, self._last[0]), MAX_SESSION)
+            self._waiting.put_nowait(_Waiting(*times, session, _KINDS[type(body)], parts))
         except queue.Full:
             self._missed += 1
             self.counts["record_lost"] += 1
@@ -213,6 +217,12 @@ class _Segment:
 def sources_in(folder: Path) -> dict[str, Path]:
     """The recorded sources and their folders, by name."""
     return {unquote(path.name): path for path in sorted(folder.iterdir()) if path.is_dir()}
+
+
+def _folder_name(source: str) -> str:
+    """A source's name as a folder's: one that sources_in() reads back, and never `..`."""
+    name = quote(source, safe=" ")
+    return name if name.strip(".") else name.replace(".", "%2E")
 
 
 def segments(folder: Path) -> list[Path]:
