@@ -277,3 +277,14 @@ def test_nothing_but_names_is_in_a_command_line() -> None:
 
 def test_exit_codes_tell_what_another_start_would_change() -> None:
     assert (exit_code(SourceLost("x")), exit_code(SourceRefused("x"))) == (1, 4)
+
+
+def test_time_goes_on_in_another_process_though_the_wall_clock_was_set_back(run_dir: Path) -> None:
+    sessions = LiveSessions(SessionNumbers(run_dir, "cam"))
+    sessions.begin(START, wall_ns=1000 * NS)
+    for i in range(4):
+        sessions.place(a_tick(i))
+    after = LiveSessions(SessionNumbers(run_dir, "cam")).begin(START, wall_ns=NS)
+    assert (after.session, after.offset_ns) == (1, 400 * MS)
+    later = LiveSessions(SessionNumbers(run_dir, "cam")).begin(START, wall_ns=1060 * NS)
+    assert (later.session, later.offset_ns) == (2, 60 * NS)

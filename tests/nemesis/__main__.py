@@ -1,0 +1,114 @@
+"""Random faults on a live run and a recorded job at once: `python -m tests.nemesis --seed 1 --minutes 5`.
+
+Every ten seconds something is done to three cameras or to the processes that watch them (tests/nemesis/live);
+beside it recorded jobs are killed at random moments and typed again until they are done (tests/faults/kills).
+At the end one checker goes over everything that was written, counted and left behind (tests/nemesis/history).
+Exit code 1 where a promise was broken. The seed decides what is done; when it takes effect, the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import traceback
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamfuse.clock import SYSTEM
+from streamfuse.types import NS
+from tests.checkpoint.made import KINDS
+from tests.faults.kills import Killer, tiny_model
+from tests.nemesis.history import Fault, Targets
+from tests.nemesis.live import live_problems
+
+KILLS_PER_JOB = 3
+RECORDED_S = 30.0
+"""Length of each recording."""
+
+
+class RecordedJobs(threading.Thread):
+    """Jobs that are killed again and again, until the time is up; `problems` once it has ended."""
+
+    def __init__(self, model: Path, folder: Path, seed: int, seconds: float) -> None:
+        super().__init__(name="recorded", daemon=True)
+        self._rng = random.Random(seed)
+        self._end_ns = SYSTEM.monotonic_ns() + round(seconds * NS)
+        self.killer = Killer(model, folder, seed=seed, seconds=RECORDED_S)
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        try:
+            while SYSTEM.monotonic_ns() < self._end_ns:
+                self.killer.job(self._rng.choice(list(KINDS)), self._rng.randint(1, KILLS_PER_JOB))
+        except Exception:  # noqa: BLE001  the main thread tells it
+            self.problems.append(traceback.format_exc())
+        self.problems += [f"recorded: {trouble}" for trouble in self.killer.tally.troubles]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--every", type=float, default=10.0, help="seconds from fault to fault")
+    parser.add_argument("--slack", type=float, default=1.0, help="factor on all times, for a busy machine")
+    parser.add_argument("--only", choices=("live", "recorded"))
+    options = parser.parse_args(arguments)
+    seconds = options.minutes * 60
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="sf-") as name:
+        folder = Path(name)
+        model = tiny_model(folder / "tiny.ts")
+        problems: list[str] = []
+        faults: list[Fault] = []
+        jobs = None
+        if options.only != "live":
+            (folder / "jobs").mkdir()
+            jobs = RecordedJobs(model, folder / "jobs", options.seed, seconds)
+            jobs.start()
+        if options.only != "recorded":
+            (folder / "live").mkdir()
+            problems, faults = live_problems(
+                model, folder / "live", seed=options.seed, seconds=seconds, every_s=options.every,
+                targets=Targets(slack=options.slack), say=say,
+            )  # fmt: skip
+        if jobs is not None:
+            jobs.join()
+            problems += jobs.problems
+            tally = jobs.killer.tally
+            cuts = f"{tally.power_cuts} power cuts"
+            print(f"recorded: {tally.killed} kills in {tally.jobs} jobs ({dict(tally.kills)}), {cuts}")
+            print(f"recorded: {tally.bytes_differing} of {tally.bytes_compared} bytes differ")
+    _tell(faults)
+    for problem in problems:
+        print(f"BROKEN: {problem}")
+    print(
+        f"seed {options.seed}, {options.minutes:g} minutes: {len(faults)} faults live, {len(problems)} broken"
+    )
+    return 1 if problems else 0
+
+
+def _tell(faults: Sequence[Fault]) -> None:
+    """Each kind of fault, how often it was, and how long the return took."""
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for fault in faults:
+        if fault.back_s is not None:
+            kind = f"{fault.kind} {'camera' if fault.healed_s is not None else fault.target.split()[0]}"
+            by_kind[kind].append(fault.back_s - (fault.healed_s or fault.at_s))
+    for kind, times in sorted(by_kind.items()):
+        print(
+            f"{kind}: {len(times)}, back after {statistics.median(times):.1f} s (at most {max(times):.1f} s)"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

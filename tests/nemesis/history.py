@@ -1,0 +1,154 @@
+"""The checker: what a run under faults wrote and counted, held against what was promised. Pure functions.
+
+Each returns the broken promises, one line each; an empty list is what is wanted. That every one of them can
+be broken is shown in test_history.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Seconds and bytes; times are multiplied by `slack` on a machine with other work."""
+
+    process_back_s: float = 2.0
+    """A dead decode or publish process, from its end to the next label."""
+    analyzer_back_s: float = 6.0
+    """Two seconds where a spare is warm; a second death within its warm-up takes a whole start."""
+    stall_noticed_s: float = 3.5
+    """A process that is stopped or hangs, before it is replaced."""
+    loss_noticed_s: float = 10.0
+    """A camera that stalls, trickles or is gone."""
+    camera_back_s: float = 5.0
+    """From the return of the camera to its first label."""
+    growth_bytes: int = 20_000_000
+    growth_handles: int = 5
+    slack: float = 1.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that was done to a run, and when what followed was seen (seconds of the run)."""
+
+    at_s: float
+    kind: str
+    target: str
+    noticed_s: float | None = None
+    healed_s: float | None = None
+    back_s: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target} at {self.at_s:.0f} s"
+
+
+CAMERA_FAULTS = ("stall", "cut", "reset", "trickle", "limit", "latency")
+PROCESS_FAULTS = ("killed", "stopped", "hung", "crashed")
+
+
+def order_problems(source: str, lines: Sequence[Line]) -> list[str]:
+    """Sessions and ticks only rise, time never falls back, and every tick is there or counted as dropped."""
+    problems: list[str] = []
+    labels = [line for line in lines if "tick" in line]
+    for before, after in pairwise(labels):
+        where = f"{source}: session {after['session']} tick {after['tick']}"
+        if (after["session"], after["tick"]) <= (before["session"], before["tick"]):
+            problems.append(f"{where}: comes after session {before['session']} tick {before['tick']}")
+        elif after["session"] == before["session"]:
+            missing = after["tick"] - before["tick"] - 1 - after["dropped"]
+            if missing:
+                problems.append(f"{where}: {missing} ticks before it are neither there nor counted")
+        if after["start_s"] < before["start_s"]:
+            problems.append(f"{where}: time falls back from {before['start_s']} to {after['start_s']}")
+    return problems
+
+
+def event_problems(source: str, lines: Sequence[Line]) -> list[str]:
+    """What ends has begun, ends once, and not before it began."""
+    problems: list[str] = []
+    begun: set[tuple[Any, ...]] = set()
+    ended: set[tuple[Any, ...]] = set()
+    for line in lines:
+        if not str(line.get("schema", "")).startswith("streamfuse.event/"):
+            continue
+        key = (line["session"], line["head"], line["label"], line["start_s"])
+        if line["kind"] == "new":
+            if key in begun:
+                problems.append(f"{source}: {key} begins twice")
+            begun.add(key)
+        else:
+            if key not in begun:
+                problems.append(f"{source}: {key} ends and has not begun")
+            if key in ended:
+                problems.append(f"{source}: {key} ends twice")
+            if line["end_s"] < line["start_s"]:
+                problems.append(f"{source}: {key} ends before it begins")
+            ended.add(key)
+    return problems
+
+
+def balance_problems(processes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a process took in is what it gave, dropped and lost."""
+    problems: list[str] = []
+    for process in processes:
+        counters = process["counters"]
+        name = f"{process['service']} {process['name']}"
+        if "link_produced" not in counters:
+            continue
+        known = counters["link_done"] + counters["link_dropped"] + counters["link_lost"]
+        if counters["link_produced"] != known:
+            problems.append(
+                f"{name}: {counters['link_produced']} sent, and of {known} it is known what became"
+            )
+        made = counters.get("ticks") if process["service"] == "decode" else counters.get("analysed")
+        if made is not None and made != counters["link_produced"]:
+            problems.append(f"{name}: {made} made, {counters['link_produced']} sent")
+    return problems
+
+
+def recovery_problems(faults: Iterable[Fault], targets: Targets) -> list[str]:
+    """Everything came back, in time."""
+    problems: list[str] = []
+    for fault in faults:
+        if fault.back_s is None:
+            problems.append(f"{fault}: never came back")
+            continue
+        if fault.kind in CAMERA_FAULTS:
+            if (
+                fault.noticed_s is not None
+                and fault.noticed_s - fault.at_s > targets.loss_noticed_s * targets.slack
+            ):
+                problems.append(f"{fault}: noticed after {fault.noticed_s - fault.at_s:.1f} s")
+            took, allowed = fault.back_s - (fault.healed_s or fault.at_s), targets.camera_back_s
+        else:
+            took = fault.back_s - fault.at_s
+            allowed = targets.analyzer_back_s if fault.target == "analyze" else targets.process_back_s
+            if fault.kind in ("stopped", "hung"):
+                allowed += targets.stall_noticed_s
+        if took > allowed * targets.slack:
+            problems.append(f"{fault}: back after {took:.1f} s, {allowed * targets.slack:.1f} s are allowed")
+    return problems
+
+
+def leak_problems(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]],
+                  targets: Targets) -> list[str]:  # fmt: skip
+    """(resident bytes, handles) by process: those that lived through it hold no more than they did."""
+    problems: list[str] = []
+    for name in before.keys() & after.keys():
+        grown, opened = (b - a for a, b in zip(before[name], after[name], strict=True))
+        if grown > targets.growth_bytes:
+            problems.append(f"{name}: {grown / 1e6:.0f} MB more than at the beginning")
+        if opened > targets.growth_handles:
+            problems.append(f"{name}: {opened} handles more than at the beginning")
+    return problems
+
+
+def log_problems(name: str, text: str) -> list[str]:
+    """A fault is told in a line; a traceback is a bug."""
+    return [f"{name}: a traceback"] if "Traceback (most recent call last)" in text else []
