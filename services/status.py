@@ -90,7 +90,9 @@ class Status:
             metrics.set_queue_depth(report.service, name, report.gauges["waiting"])
         if report.service != "decode":
             return
-        metrics.set_source(name, up=bool(report.gauges.get("source_up")))
+        metrics.set_source(
+            name, up=bool(report.gauges.get("source_up")), lag_ns=report.gauges.get("transport_ns")
+        )
         for counter, reason in DROPS.items():
             if counter in counters:
                 metrics.count_dropped(name, reason, counters[counter])

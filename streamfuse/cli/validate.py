@@ -42,7 +42,7 @@ def _latency_lines(config: AppConfig) -> list[str]:
     )
     lines = [
         f"latency before any computing (model {spec.name}):",
-        f"  hop: {floor.hop_ms:g} ms; on average {floor.mean_wait_ms:g} ms from what happens to its tick's end",
+        f"  hop: {floor.hop_ms:g} ms; what happens waits {floor.mean_wait_ms:g} ms on average for the next",
         f"  window: {floor.window_ms:g} ms of picture, {floor.mfcc_window_ms:g} ms of sound, never ahead",
         f"  live, a late track is waited for: {wait}",
     ]

@@ -20,7 +20,7 @@ from streamfuse.media.preroll import Preroll
 from streamfuse.media.probe import pixel_aspect, source_info
 from streamfuse.media.sessions import Sessions
 from streamfuse.media.source import FileSource, Source
-from streamfuse.media.timeline import Decoded
+from streamfuse.media.timeline import Decoded, ticks_to_ns
 from streamfuse.media.tracks import NO_PTS, AudioBuilder, TrackReader, VideoBuilder
 from streamfuse.media.truncation import is_truncated
 from streamfuse.types import MS, NS, AudioChunk, MediaItem, Mode, Track, VideoFrame
@@ -39,6 +39,8 @@ class Decoder:
     position_ns  media time reached, from 0
     counters     what was dropped, skipped, repaired and seen, by name
     truncated    recorded: the file ends before it should (known at the end)
+    transport_ns live: of the last picture, from the sender's wall clock to its arrival here; None: it does
+                 not tell its time. Two clocks, so never added to an age
     raises       SourceLost from the iteration when a live source ends, stalls or breaks off, after its last
                  item; SourceRefused when nothing of it can be decoded
     """
@@ -60,6 +62,7 @@ class Decoder:
         self.source, self.mode = source, mode
         self.info = source_info(inputs)
         self.truncated = False
+        self.transport_ns: int | None = None
         self._inputs, self._decode, self._clock = inputs, decode, clock
         self._live = mode == "live"
         self._counts: Counter[str] = Counter()
@@ -205,6 +208,7 @@ class Decoder:
                 return
         if self._live and packet.pts is not None:
             self._tracks[read.track].note_arrival(packet.pts, read.arrival_ns)
+            self._note_transport(read)
         yield from self._push_frames(read.track, self._decode_frames(read.track, packet), read)
 
     def _decode_frames(self, track: Track, packet: Any) -> list[Any]:
@@ -239,6 +243,14 @@ class Decoder:
             self._given += isinstance(media, VideoFrame | AudioChunk)
             self._last_item_ns = item.arrival_ns
             yield media
+
+    def _note_transport(self, read: Read) -> None:
+        """The sender's reports (RTCP) say what its wall clock showed at media time 0."""
+        zero_us = self._inputs[0].container.start_time_realtime
+        if zero_us is not None and (read.track == "video" or "video" not in self._tracks):
+            sent_ns = zero_us * 1000 + ticks_to_ns(read.packet.pts, read.packet.time_base)
+            since_ns = self._clock.monotonic_ns() - read.arrival_ns
+            self.transport_ns = self._clock.wall_ns() - since_ns - sent_ns
 
     def _within_limits(self, item: Decoded) -> bool:
         frame = item.frame
