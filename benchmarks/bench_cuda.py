@@ -19,16 +19,20 @@ from typing import Any
 import numpy as np
 import report
 
+from streamfuse.batch import BatchAnalyzer
 from streamfuse.kernels.backend import cuda_missing
 from streamfuse.kernels.frame_window import FrameSpec, frame_window
 from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
 from streamfuse.kernels.mfcc import MfccSpec, mfcc_with_context
 from streamfuse.kernels.mfcc_cuda import TABLE_WIDTH, MfccBatch, device_tables, mfcc_kernel, threads_of
-from streamfuse.types import Picture
+from streamfuse.kernels.mfcc_tables import mfcc_tables
+from streamfuse.model.runtime import load_model
+from streamfuse.types import Picture, Tick, TickHead
 
 SPEC, FRAME = MfccSpec(), FrameSpec()
 TICK = 1600
 FRAMES = TICK // SPEC.hop_length
+HOP_NS = 100_000_000
 Rows = list[dict[str, Any]]
 
 
@@ -123,7 +127,11 @@ def bench_mfcc(streams: int, rounds: int, limit: float) -> Rows:
     taken = on_device(stream, calls, rounds)
     moved = inputs[0].nbytes + out.nbytes
     share = moved / (statistics.median(taken) / 1e3) / limit
-    return [row(case, "streamfuse", taken, share_of_copy=share), *torchaudio_rows(case, hosts, rounds)]
+    return [
+        row(case, "streamfuse", taken, share_of_copy=share),
+        *torchaudio_rows(case, hosts, rounds),
+        *cupy_rows(case, hosts, rounds),
+    ]
 
 
 def torchaudio_rows(case: str, hosts: list[np.ndarray], rounds: int) -> Rows:
@@ -141,6 +149,42 @@ def torchaudio_rows(case: str, hosts: list[np.ndarray], rounds: int) -> Rows:
     inputs = [torch.from_numpy(host).cuda() for host in hosts]
     with torch.inference_mode():
         return [row(case, "torchaudio", torch_times([lambda x=x: module(x) for x in inputs], rounds))]
+
+
+def cupy_rows(case: str, hosts: list[np.ndarray], rounds: int) -> Rows:
+    """The same steps as array operations of CuPy, with cuFFT: what one would write without a kernel."""
+    try:
+        import cupy as cp
+    except ImportError:
+        print("CuPy's MFCC: not installed")
+        return []
+    n_fft, hop = SPEC.n_fft, SPEC.hop_length
+    tables = mfcc_tables(SPEC)
+    window = np.zeros(n_fft, np.float32)
+    window[tables.taper_at : tables.taper_at + len(tables.taper)] = 2 * tables.taper  # ours are halved
+    mel = np.zeros((n_fft // 2 + 1, SPEC.n_mels), np.float32)
+    for band in range(SPEC.n_mels):
+        weights = tables.weights[tables.weight_at[band] : tables.weight_at[band + 1]]
+        mel[tables.first_bin[band] : tables.first_bin[band] + len(weights), band] = weights
+    window, mel, cosines = (cp.asarray(a) for a in (window, mel, tables.cosines[: SPEC.n_mfcc].T))
+    frames = cp.arange(FRAMES)[:, None] * hop + cp.arange(n_fft)
+    inputs = [cp.asarray(host) for host in hosts]
+
+    def convert(samples: Any) -> Any:
+        power = cp.abs(cp.fft.rfft(samples[:, frames] * window)) ** 2
+        return cp.log(cp.maximum(power @ mel, SPEC.log_floor)) @ cosines
+
+    check("CuPy's MFCC", cp.asnumpy(convert(inputs[0])), mfcc_with_context(hosts[0], SPEC), 0.1)
+    stream = cp.cuda.get_current_stream()
+    start, stop = cp.cuda.Event(), cp.cuda.Event()
+    taken = []
+    for turn in range(rounds + 3):
+        start.record(stream)
+        convert(inputs[turn % len(inputs)])
+        stop.record(stream)
+        stop.synchronize()
+        taken.append(float(cp.cuda.get_elapsed_time(start, stop)))
+    return [row(case, "CuPy and cuFFT", taken[3:])]
 
 
 def torch_times(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
@@ -222,6 +266,36 @@ def bench_tick(streams: int, rounds: int) -> Rows:
     return [row("tick without the model, 384x216 + 100 ms", f"{streams} streams", on_host(tick, rounds))]
 
 
+def bench_full_tick(streams: int, rounds: int, device: str) -> Rows:
+    """Ticks in host memory to probabilities of every stream: upload, both kernels, the model, download.
+
+    The tick is due for all streams at once, every 100 ms: what it takes is what a stream waits.
+    """
+    model = load_model(device=device)
+    batch = BatchAnalyzer(model, streams=streams, max_batch=streams, max_wait_ms=0, mode="recorded")
+    shown = [picture(384, 216, seed % 16) for seed in range(streams)]
+    sound = np.random.default_rng(0).normal(0, 0.1, (streams, TICK + SPEC.context_samples)).astype(np.float32)
+    names = [f"camera {n}" for n in range(streams)]
+    for name in names:
+        batch.open(name)
+    index = iter(range(1_000_000))
+
+    def tick() -> None:
+        at = next(index)
+        for n, name in enumerate(names):
+            head = TickHead(name, 0, at, at * HOP_NS, HOP_NS, "ok", "ok")
+            batch.add(Tick(head, shown[n], sound[n]), 0)
+        if len(batch.step()) != streams:
+            raise SystemExit("a stream has no answer")
+
+    for _ in range(5):
+        tick()
+    taken = on_host(tick, rounds)
+    per_second = streams * 1e3 / statistics.median(taken)
+    case = f"tick with the model on {device}, 384x216 + 100 ms"
+    return [row(case, f"{streams} streams", taken, streams_at_10_hz=round(per_second / 10))]
+
+
 def check(what: str, got: np.ndarray, expected: np.ndarray, bound: float) -> None:
     if not np.abs(got - expected).max() <= bound:  # NaN is no agreement
         raise SystemExit(f"{what}: wrong result, off by {np.abs(got - expected).max()}")
@@ -241,6 +315,7 @@ def main() -> None:
         rows += bench_frames(1 if smoke else 256, *((16, 12) if smoke else (1920, 1080)), rounds, limit)
         for streams in (1,) if smoke else (1, 16, 64, 256, 1024):
             rows += bench_tick(streams, rounds)
+            rows += bench_full_tick(streams, rounds, "cpu" if smoke else "cuda")
     print(report.table(rows))
     for each in rows:
         if "share_of_copy" in each:
