@@ -51,8 +51,9 @@ class Board:
         """Show these from now on; those that begin anew have their old troubles forgotten."""
         names = list(sources)
         for name in begun_anew:
-            if name in self._rows:
-                self._rows[name].state, self._rows[name].trouble, self._rows[name].over = "connecting", None, False
+            row = self._rows.get(name)
+            if row is not None:
+                row.state, row.trouble, row.over = "connecting", None, False
         self._rows = {name: self._rows.get(name) or _Row() for name in names}
 
     def on_pause(self, source: str) -> None:

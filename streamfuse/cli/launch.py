@@ -24,7 +24,8 @@ def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) 
     """What the processes are told. Paths in it are absolute: a service's own folder does not matter."""
     run_dir = Path(config.run_dir) if config.run_dir is not None else _default_run_dir(sources)
     placed = {
-        name: source.model_copy(update={"input": _absolute(source.input)}) for name, source in sources.items()
+        name: source.model_copy(update={"input": absolute_input(source.input)})
+        for name, source in sources.items()
     }
     data = {**config.model_dump(), "sources": placed, "mode": mode, "run_dir": str(run_dir.absolute())}
     for section in (data["notify"]["files"], data["record"]):
@@ -51,12 +52,23 @@ def run_directory(config: RunConfig) -> Iterator[Path]:
     try:
         private_folder(folder / "logs")
         file = folder / "run.json"
-        # It may hold the cameras' passwords, so it is its owner's alone from the first byte on.
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            out.write(config.model_dump_json())
+        write_run(config, file)
         yield file
     finally:
         lock.release()
+
+
+def write_run(config: RunConfig, file: Path) -> None:
+    """What the processes read when they start, replaced as a whole. Raises ConfigError."""
+    new = file.with_suffix(".new")
+    try:
+        new.unlink(missing_ok=True)
+        # It may hold the cameras' passwords, so it is its owner's alone from the first byte on.
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(config.model_dump_json())
+        os.replace(new, file)  # noqa: PTH105  atomic, and says so
+    except OSError as error:
+        raise ConfigError("the run directory must be writable", got=error.strerror, where=file) from error
 
 
 def roles(config: RunConfig, file: Path) -> list[Role]:
@@ -108,12 +120,17 @@ def write_status(path: Path, supervisor: Supervisor) -> None:
 def _default_run_dir(sources: dict[str, SourceConfig]) -> Path:
     """The same for the same sources, so that their sessions' numbers go on and a second run is noticed."""
     said = json.dumps(sorted((name, source.input) for name, source in sources.items()))
+    return state_folder() / hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def state_folder() -> Path:
+    """Where run directories lie that were not named."""
     state = os.environ.get("XDG_STATE_HOME")
     base = Path(state) if state else Path.home() / ".local" / "state"
-    return base / "streamfuse" / hashlib.sha256(said.encode()).hexdigest()[:8]
+    return base / "streamfuse"
 
 
-def _absolute(text: str) -> str:
+def absolute_input(text: str) -> str:
     """A path of a file that is there, made absolute; a URL or a device is left as it is."""
     path = Path(text)
     try:

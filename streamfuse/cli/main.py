@@ -22,6 +22,7 @@ from streamfuse.errors import StreamfuseError
 # `streamfuse --help` and one verb's slip do not wait for, or depend on, what another verb needs.
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("streamfuse.cli.run:run", "Watch live sources until stopped."),
+    "ctl": ("streamfuse.cli.ctl:ctl", "Look at a run that goes on, change its sources."),
     "view": ("streamfuse.cli.view:view", "Look at a finished recording in a browser."),
     "process": ("streamfuse.cli.process:process", "Label recordings: files and folders."),
     "profile": ("streamfuse.cli.profile:profile", "Measure where the time of an answer goes."),

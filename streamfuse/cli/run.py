@@ -6,46 +6,36 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TextIO, cast
 
 import click
-from rich.console import Console
-from rich.live import Live
 
-from streamfuse.cli.board import Board
+from streamfuse.cli.control import Control
 from streamfuse.cli.launch import check_names, roles, run_config, run_directory, write_status
-from streamfuse.cli.lines import PatientStream
 from streamfuse.cli.options import config_options, read_config
 from streamfuse.cli.recorder import describe_recording
+from streamfuse.cli.roster import ReadAgain, Roster
+from streamfuse.cli.screen import Inbox, Screen
 from streamfuse.clock import SYSTEM
-from streamfuse.config import AppConfig, RunConfig, SourceConfig
+from streamfuse.config import AppConfig, SourceConfig
 from streamfuse.errors import ConfigError
 from streamfuse.media.source import parse_source
-from streamfuse.model.inspect import inspect_model
 from streamfuse.pipeline.names import source_name
 from streamfuse.sinks.durable import prepare_folder
-from streamfuse.sinks.jsonl import StreamLines
-from streamfuse.sinks.table import BoardStatus, StatusBoard
-from streamfuse.supervise.supervisor import Notice, Supervisor
+from streamfuse.supervise.supervisor import Supervisor
 from streamfuse.supervise.systemd import Pulse, Systemd
-from streamfuse.types import NS, Event, Label
+from streamfuse.types import NS
 from streamfuse.view.address import USUAL, looks_like_address, parse_address, settle
-from streamfuse.wire.broadcast import Subscriber
-from streamfuse.wire.headers import Progress
 from streamfuse.wire.keys import Keys
-from streamfuse.wire.transport import Wire, wait
+from streamfuse.wire.transport import Wire
 
 _NAMED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9_. -]{0,63})=(.+)$", re.DOTALL)
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)?$")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
-
-REDRAW_NS = NS // 4
-STDOUT_S = 1.0
-"""At the end, for whoever reads our stdout."""
 
 
 class Duration(click.ParamType[int]):
@@ -106,22 +96,33 @@ def run(
     A SOURCE is rtsp://, rtmp://, http(s)://, udp://, a device such as /dev/video0, lavfi:GRAPH, or a file,
     which is played at its own pace. NAME stands in the labels. Sources may come from a file with -c instead.
     """
-    config = read_config(config_file, settings, model=model, device=device, allow_codec=allow_codec)
     if view is not None and not looks_like_address(view):  # `--view door=rtsp://...`: it had no value
         inputs, view = (view, *inputs), USUAL
-    sources = {**config.sources, **named_sources(inputs, loop=loop, allow_hls=allow_hls)}
-    check_names(sources)
-    if run_dir is not None:
-        config = config.model_copy(update={"run_dir": run_dir})
-    live = {"folder": output and str(Path(output).absolute()), "metrics_port": metrics_port}
-    changed = {key: value for key, value in live.items() if value is not None}
-    config = config.model_copy(update={"live": config.live.model_copy(update=changed)})
-    if record is not None:
-        config = config.model_copy(update={"record": config.record.model_copy(update={"folder": record})})
-    if view is not None:
-        config = config.model_copy(update={"view": config.view.model_copy(update={"address": view})})
+    named = named_sources(inputs, loop=loop, allow_hls=allow_hls)
+    folder = None if output is None else str(Path(output).absolute())
+    said: dict[str, dict[str, object]] = {
+        "live": {"folder": folder, "metrics_port": metrics_port},
+        "record": {"folder": record},
+        "view": {"address": view},
+    }
+
+    def read() -> tuple[AppConfig, dict[str, SourceConfig]]:
+        config = read_config(config_file, settings, model=model, device=device, allow_codec=allow_codec)
+        if run_dir is not None:
+            config = config.model_copy(update={"run_dir": run_dir})
+        return with_options(config, said), {**config.sources, **named}
+
     show_json = as_json or events_only or not sys.stdout.isatty()
-    return watch(config, sources, duration_ns, show_json=show_json, events_only=events_only)
+    return watch(read, duration_ns, show_json=show_json, events_only=events_only)
+
+
+def with_options(config: AppConfig, said: Mapping[str, Mapping[str, object]]) -> AppConfig:
+    """The configuration with what the command line says of its sections; None says nothing."""
+    sections = {
+        name: getattr(config, name).model_copy(update={k: v for k, v in given.items() if v is not None})
+        for name, given in said.items()
+    }
+    return config.model_copy(update=sections)
 
 
 def named_sources(inputs: Iterable[str], *, loop: bool, allow_hls: bool) -> dict[str, SourceConfig]:
@@ -143,22 +144,20 @@ def named_sources(inputs: Iterable[str], *, loop: bool, allow_hls: bool) -> dict
     return named
 
 
-def watch(
-    config: AppConfig,
-    sources: dict[str, SourceConfig],
-    duration_ns: int | None,
-    *,
-    show_json: bool,
-    events_only: bool = False,
-) -> int:
-    """Run the processes until a signal, the end of all sources, or `duration_ns`; return the exit code."""
+def watch(read: ReadAgain, duration_ns: int | None, *, show_json: bool, events_only: bool = False) -> int:
+    """Run the processes until a signal, the end of all sources, or `duration_ns`; return the exit code.
+
+    read  gives the configuration and its sources, now and whenever a reload is asked for
+    """
+    config, sources = began = read()
+    check_names(sources)
     if config.view.address is not None:
         config = config.model_copy(update={"view": settle(config.view)})
     settled = run_config(config, sources, "live")
     if settled.live.folder is not None:
         prepare_folder(Path(settled.live.folder) / "any.jsonl")
     describe_recording(settled)
-    with run_directory(settled) as file, _signals() as signals:
+    with run_directory(settled) as file, _signals() as asked:
         screen = Screen(settled, show_json=show_json, events_only=events_only)
         if settled.view.address is not None:
             screen.say(f"watch it at {parse_address(settled.view.address).url}")
@@ -167,15 +166,21 @@ def watch(
         supervisor = Supervisor(
             roles(settled, file), Path(settled.run_dir) / "logs", inbox.read_progress, screen.on_notice
         )
+        roster = Roster(settled, file, supervisor, screen, began, read)
+        control = Control(wire, roster)
+        inbox.ports.append(control.socket)
         end_ns = None if duration_ns is None else SYSTEM.monotonic_ns() + duration_ns
 
         def should_stop() -> bool:
             late = end_ns is not None and SYSTEM.monotonic_ns() >= end_ns
-            return late or bool(signals) or screen.reader_left
+            return late or bool(asked.stops) or screen.reader_left
 
         pulse = Pulse(Systemd.from_environment())
 
         def on_turn() -> None:
+            if asked.take_reload():
+                control.reload()
+            control.turn()
             screen.draw()
             feel(pulse, supervisor)
 
@@ -189,7 +194,7 @@ def watch(
             write_status(Path(settled.run_dir) / "status.json", supervisor)
     if supervisor.failure is not None:
         raise supervisor.failure
-    return 1 if screen.refused == len(sources) else 0
+    return 1 if screen.refused == set(roster.config.sources) else 0
 
 
 def feel(pulse: Pulse, supervisor: Supervisor) -> None:
@@ -201,123 +206,45 @@ def feel(pulse: Pulse, supervisor: Supervisor) -> None:
     reports = [(slot.role.service, slot.report) for slot in supervisor.slots if slot.has_begun]
     told = [r.counters.get("labels", 0) for service, r in reports if service == "publish" and r is not None]
     up = any(r.gauges.get("source_up") for service, r in reports if service == "decode" and r is not None)
-    settled = all(slot.has_begun or slot.over for slot in supervisor.slots if not slot.role.spare)
+    settled = all(
+        slot.has_begun or slot.over or slot.paused for slot in supervisor.slots if not slot.role.spare
+    )
     pulse.beat(now_ns, sum(told) if sum(told) or (settled and not up) else None, expected=up)
 
 
-class Inbox:
-    """Labels and events from the publish process, progress from all, in one wait."""
+@dataclass
+class Asked:
+    """What signals have asked for."""
 
-    def __init__(self, wire: Wire, config: RunConfig, screen: Screen) -> None:
-        self._progress = Subscriber(wire, topics=["progress"], bind=config.endpoint("progress"))
-        self._labels = Subscriber(wire, topics=["label", "event"], connect=[config.endpoint("labels")])
-        self._screen = screen
+    stops: list[int] = field(default_factory=list)
+    reload: bool = False
 
-    def read_progress(self, timeout_ns: int) -> Iterator[Progress]:
-        wait([self._progress.socket, self._labels.socket], timeout_ns)
-        self.drain()
-        while (message := self._progress.receive()) is not None:
-            if isinstance(message.body, Progress):
-                self._screen.on_progress(message.body)
-                yield message.body
-
-    def drain(self) -> None:
-        while (message := self._labels.receive()) is not None:
-            if isinstance(message.body, Label):
-                self._screen.on_label(message.body)
-            elif isinstance(message.body, Event):
-                self._screen.on_event(message.body)
-
-
-class Screen:
-    """The run as its user sees it: JSON lines on stdout, or the live table; notices on stderr."""
-
-    def __init__(self, config: RunConfig, *, show_json: bool, events_only: bool) -> None:
-        self._model = inspect_model(config.model.path, sha256=config.model.sha256).spec.name
-        self.board = Board(list(config.sources))
-        self.refused = 0
-        self._told_of_loss = False
-        self._stdout = PatientStream(sys.stdout.fileno()) if show_json else None
-        self._lines: StreamLines | None = None
-        if self._stdout is not None:
-            self._lines = StreamLines(cast(TextIO, self._stdout), labels=not events_only, events=events_only)
-        self._console = Console(stderr=True)
-        self._began_ns = self._drawn_ns = SYSTEM.monotonic_ns()
-        self._device = config.model.device
-        self._live = None if show_json else Live(console=Console(), auto_refresh=False)
-
-    @property
-    def reader_left(self) -> bool:
-        """Whoever read our stdout has gone (`| head`)."""
-        return self._lines is not None and not self._lines.wanted
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        if self._live is None:
-            yield
-            return
-        with self._live:
-            yield
-            self.draw(now=True)
-
-    def finish(self) -> None:
-        """Let the reader of our stdout take what is left; say how much it has not taken."""
-        if self._stdout is None:
-            return
-        self._stdout.finish(STDOUT_S)
-        if self._stdout.lost and not self.reader_left:
-            self.say(f"stdout was not read fast enough: {self._stdout.lost} lines were thrown away")
-
-    def on_progress(self, report: Progress) -> None:
-        self.board.on_progress(report)
-        lost = report.counters.get("lines_lost", 0)
-        if lost and report.service == "publish" and not self._told_of_loss:
-            self._told_of_loss = True
-            self.say("publish: labels cannot be written to their files, and are lost; its log says why")
-
-    def on_label(self, label: Label) -> None:
-        self.board.on_label(label, SYSTEM.monotonic_ns())
-        if self._lines is not None:
-            self._lines.write_label(label)
-
-    def on_event(self, event: Event) -> None:
-        if self._lines is not None:
-            self._lines.write_event(event)
-
-    def on_notice(self, notice: Notice) -> None:
-        role, source = notice.role, notice.role.service == "decode"
-        if source and notice.kind in ("refused", "lost"):
-            self.board.on_trouble(role.name, notice.text, over=notice.kind == "refused")
-        if notice.kind == "refused" and source:
-            self.refused += 1
-        ends_the_run = notice.kind in ("refused", "given up") and not source  # which is told as the error
-        if notice.kind not in ("started", "done") and not ends_the_run:
-            self.say(f"{role.title}: {notice.text}")
-
-    def say(self, text: str) -> None:
-        console = self._live.console if self._live is not None else self._console
-        console.print(f"streamfuse: {text}", markup=False, highlight=False, soft_wrap=True)
-
-    def draw(self, *, now: bool = False) -> None:
-        now_ns = SYSTEM.monotonic_ns()
-        if self._live is None or (now_ns - self._drawn_ns < REDRAW_NS and not now):
-            return
-        self._drawn_ns = now_ns
-        about = BoardStatus(now_ns - self._began_ns, self._device, self._model)
-        self._live.update(StatusBoard(self.board.statuses(now_ns), about), refresh=True)
+    def take_reload(self) -> bool:
+        reload, self.reload = self.reload, False
+        return reload
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM is kept here and the run drains; the second ends the process at once."""
-    asked: list[int] = []
+def _signals() -> Iterator[Asked]:
+    """The first SIGINT or SIGTERM is kept here and the run drains; the second ends the process at once.
+
+    SIGHUP asks a service for its configuration to be read again; in a terminal it says that this is gone.
+    """
+    asked = Asked()
+    reloads = not (sys.stdin.isatty() or sys.stdout.isatty())
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if asked:
+        if number == signal.SIGHUP and reloads:
+            asked.reload = True
+            return
+        if asked.stops:
             os._exit(128 + number)  # our children die with us
-        asked.append(number)
+        asked.stops.append(number)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if reloads or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield asked
     finally:

@@ -21,6 +21,9 @@ LOOK_NS = 100 * MS
 FINAL_CODES = {2, 3, 4, 5}
 """Exits that another start would not change: configuration, model, source refused, address taken."""
 
+Wish = Literal["run", "pause", "restart", "remove"]
+"""What is wanted of one process while the run goes on; a restart is wanted until the old one has ended."""
+
 ReadProgress = Callable[[int], Iterable[Progress]]
 """Waits at most so many ns, then gives the reports that have come."""
 
@@ -29,7 +32,7 @@ ReadProgress = Callable[[int], Iterable[Progress]]
 class Notice:
     """Something a person should know about one process; `text` is one line."""
 
-    kind: Literal["started", "restarted", "lost", "refused", "done", "given up", "stopped late"]
+    kind: Literal["started", "restarted", "lost", "refused", "done", "given up", "stopped late", "paused"]
     role: Role
     text: str
 
@@ -43,6 +46,13 @@ class Slot:
     child: Child | None = None
     report: Progress | None = None
     exit_code: int | None = None
+    wish: Wish = "run"
+    leave_by_ns: int | None = None
+    """When a process that was asked to end is killed, although the run goes on."""
+
+    @property
+    def paused(self) -> bool:
+        return self.wish == "pause"
 
     @property
     def over(self) -> bool:
@@ -93,11 +103,52 @@ class Supervisor:
                 if slot.child is not None:
                     slot.child.kill()
 
+    def slot(self, service: str, name: str) -> Slot | None:
+        """The slot of that role, which is no spare."""
+        for slot in self.slots:
+            if (slot.role.service, slot.role.name, slot.role.spare) == (service, name, False):
+                return slot
+        return None
+
+    def change(self, roles: Sequence[Role]) -> None:
+        """From now on these are the roles: new ones are started, those that are gone drain and leave."""
+        wanted = {_key(role): role for role in roles}
+        known = {_key(slot.role) for slot in self.slots}
+        for slot in list(self.slots):
+            if _key(slot.role) not in wanted:
+                self.wish(slot, "remove")
+        self.slots += [Slot(role, Watch(role.limits)) for key, role in wanted.items() if key not in known]
+
+    def wish(self, slot: Slot, wish: Wish) -> None:
+        """Pause, restart or remove one process, or let it run again; the others go on."""
+        slot.wish = wish
+        if wish == "run" or slot.leave_by_ns is not None or self.stopping:
+            return
+        if slot.child is None:
+            self._left(slot)
+        elif slot.has_begun:
+            slot.child.ask_to_stop()
+            slot.leave_by_ns = self.clock.monotonic_ns() + STOP_NS
+        else:
+            slot.child.kill()
+            self._left(slot)
+
+    def _left(self, slot: Slot) -> None:
+        """The process has gone as it was wanted; what it had done wrong before is forgotten."""
+        slot.child = slot.report = slot.exit_code = slot.leave_by_ns = None
+        slot.watch = Watch(slot.role.limits)
+        if slot.wish == "remove":
+            self.slots.remove(slot)
+        elif slot.wish == "restart":
+            slot.wish = "run"
+        elif slot.wish == "pause":
+            self.notify(Notice("paused", slot.role, "is paused"))
+
     def _turn(self, stop: bool) -> None:
         now_ns = self.clock.monotonic_ns()
         if self._stop_at_ns is None and (stop or self.failure is not None or self._sources_over()):
             self._begin_stop(now_ns)
-        for slot in self.slots:
+        for slot in list(self.slots):
             self._look(slot, now_ns)
         self._read(LOOK_NS)
 
@@ -116,7 +167,8 @@ class Supervisor:
                 if not slot.over:
                     slot.watch.finished()
             elif slot.has_begun:
-                slot.child.ask_to_stop()
+                if slot.leave_by_ns is None:  # it was asked: a second time would mean at once
+                    slot.child.ask_to_stop()
             else:  # it holds nothing that could be lost, and may be seconds away from listening
                 slot.child.kill()
                 slot.child = None
@@ -143,6 +195,13 @@ class Supervisor:
             return
         if self._stop_at_ns is not None:
             self._hasten(slot, now_ns)
+            return
+        if slot.leave_by_ns is not None:
+            if now_ns >= slot.leave_by_ns and slot.child is not None:
+                slot.child.kill()
+                self._left(slot)
+            return
+        if slot.paused:
             return
         verdict = slot.watch.verdict(now_ns)
         if verdict is Verdict.START and self._may_start(slot):
@@ -183,6 +242,9 @@ class Supervisor:
         self._read(0)  # its last report was sent before it went
         words = slot.child.last_words() if slot.child is not None else ""
         slot.child, slot.exit_code = None, code
+        if slot.leave_by_ns is not None and self._stop_at_ns is None:
+            self._left(slot)
+            return
         if code == 0 or self._stop_at_ns is not None:
             slot.watch.finished()
             if code == 0:
@@ -213,3 +275,7 @@ class Supervisor:
             self.failure = StreamfuseError("every process of a run has to stay up", got=reason)
             self.failure.exit_code = exit_code
             self.failure.where = slot.role.title
+
+
+def _key(role: Role) -> tuple[str, str, bool]:
+    return role.service, role.name, role.spare

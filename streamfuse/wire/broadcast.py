@@ -46,7 +46,8 @@ class Publisher:
 class Subscriber:
     """Receives what is published; bad messages are counted and skipped, missed ones are counted.
 
-    topics  names, or name/source; everything that begins so
+    topics      names, or name/source; everything that begins so
+    from_start  it was there before the publisher: what it does not see of the first ones was missed, too
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Subscriber:
         bind: str | None = None,
         connect: Collection[str] = (),
         lock: EndpointLock | None = None,
+        from_start: bool = False,
     ) -> None:
+        self._from_start = from_start
         queue = max(TOPICS[name.partition("/")[0]].queue for name in topics)
         if bind is not None:
             self.socket = wire.bind("subscribe", bind, queue=queue, lock=lock)
@@ -78,9 +81,14 @@ class Subscriber:
                 if self.counters["malformed"] % 1000 == 1:
                     log.warning("message refused (%d so far): %s", self.counters["malformed"], error)
                 continue
-            place = (type(message.body), message.source)
-            # A sender that was restarted counts from 0 again: that is no gap.
-            self.counters["missed"] += max(0, message.seq - self._next.get(place, message.seq))
-            self._next[place] = message.seq + 1
+            self.counters["missed"] += self._missed_before(message)
             return message
         return None
+
+    def _missed_before(self, message: Message) -> int:
+        """How many messages of its kind and source came between this one and the last that was seen."""
+        place = (type(message.body), message.source)
+        expected = self._next.get(place, 0 if self._from_start else message.seq)
+        self._next[place] = message.seq + 1
+        # A sender that was restarted counts from 0 again; what it sent until we were back was missed.
+        return message.seq - expected if message.seq >= expected else message.seq

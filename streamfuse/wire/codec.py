@@ -28,7 +28,9 @@ from streamfuse.wire.headers import (
     Header,
     Hello,
     LabelHeader,
+    Order,
     Progress,
+    Reply,
     Shutdown,
     StartHeader,
     StillHeader,
@@ -48,7 +50,7 @@ from streamfuse.wire.records import (
 )
 
 PARTS = 3
-Control = End | Shutdown | Progress | Hello | Credit
+Control = End | Shutdown | Progress | Hello | Credit | Order | Reply
 Body = Tick | Answer | Carried | Label | Event | Still | SessionStart | Control
 
 _encoder = msgspec.msgpack.Encoder()

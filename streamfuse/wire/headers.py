@@ -2,7 +2,8 @@
 
 Integers and text only: no floats, so no NaN. Unknown fields, other types and numbers out of bounds are
 refused.
-The kinds without a payload are the records themselves (End, Shutdown, Progress, Hello, Credit).
+The kinds without a payload are the records themselves (End, Shutdown, Progress, Hello, Credit, Order,
+Reply).
 """
 
 from __future__ import annotations
@@ -214,6 +215,45 @@ class Credit(Base, tag="credit", frozen=True, kw_only=True):
     answers: Count | None = None
 
 
+Verb = Literal["list", "add", "remove", "pause", "resume", "restart", "reload"]
+SourceState = Literal[
+    "starting", "running", "waiting", "draining", "done", "failed", "refused", "paused", "lost"
+]
+
+
+class Order(Base, tag="order", frozen=True, kw_only=True):
+    """What a person wants of a running run; `source` is the name of the source it is about, or `*`.
+
+    input  add: the source's address. It may hold credentials, and travels on this machine alone.
+    """
+
+    verb: Verb
+    input: Annotated[str, Meta(max_length=4096, pattern=TEXT)] = ""
+    loop: bool = False
+    allow_hls: bool = False
+
+
+class SourceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A source of the run as `ctl list` shows it; `shown` is its address without credentials."""
+
+    name: Name
+    state: SourceState
+    shown: Text
+    ticks: Count = 0
+    dropped: Count = 0
+    reconnects: Count = 0
+    restarts: Count = 0
+    trouble: Text = ""
+
+
+class Reply(Base, tag="reply", frozen=True, kw_only=True):
+    """What became of an order: one line, and for `list` the sources."""
+
+    ok: bool
+    said: Annotated[str, Meta(max_length=4000, pattern=TEXT)]
+    sources: Annotated[tuple[SourceRow, ...], Meta(max_length=1024)] = ()
+
+
 Header = (
     TickHeader
     | AnswerHeader
@@ -227,4 +267,6 @@ Header = (
     | Progress
     | Hello
     | Credit
+    | Order
+    | Reply
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streamfuse.types import Answer, Carried, Event, Label, Mode, SessionStart, Still, Tick
-from streamfuse.wire.headers import End, Progress, Shutdown
+from streamfuse.wire.headers import End, Order, Progress, Reply, Shutdown
 
 Policy = Literal["drop", "block"]
 
@@ -48,6 +48,9 @@ TOPICS: dict[str, Topic] = {
         Topic("event", Event, queue=1000, window=1, live="drop", recorded="drop"),
         # A picture that waits is an old one: a second of them at two a second.
         Topic("picture", Still, queue=2, window=1, live="drop", recorded="drop"),
+        # One at a time, of a person; what is not answered is asked again by that person.
+        Topic("order", Order, queue=16, window=1, live="drop", recorded="drop"),
+        Topic("reply", Reply, queue=16, window=1, live="drop", recorded="drop"),
         Topic("progress", Progress, queue=32, window=1, live="drop", recorded="drop"),
     )
 }

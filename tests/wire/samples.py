@@ -20,7 +20,7 @@ from streamfuse.types import (
     TickHead,
     Trace,
 )
-from streamfuse.wire.headers import Credit, End, Hello, Progress, Shutdown
+from streamfuse.wire.headers import Credit, End, Hello, Order, Progress, Reply, Shutdown, SourceRow
 
 names = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/"), min_size=1, max_size=40
@@ -106,6 +106,7 @@ jpegs = st.binary(max_size=60).map(lambda inside: b"\xff\xd8\xff" + inside + b"\
 sides = st.integers(1, 16_384)
 stills = st.builds(Still, names, counts, times, times, sides, sides, jpegs)
 carried = st.builds(Carried, counts, counts, st.binary(max_size=200))
+texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=80)
 counters = st.dictionaries(names, counts, max_size=5)
 controls = st.one_of(
     st.builds(End, source=names, seq=counts, complete=st.booleans(), duration_ns=counts, counters=counters),
@@ -132,6 +133,25 @@ controls = st.one_of(
         state=st.sampled_from(["starting", "running", "draining", "refused"]),
         counters=counters,
         gauges=st.dictionaries(names, times, max_size=5),
+    ),
+    st.builds(
+        Order,
+        source=names,
+        seq=counts,
+        verb=st.sampled_from(["list", "add", "remove", "pause", "resume", "restart", "reload"]),
+        input=texts,
+        loop=st.booleans(),
+        allow_hls=st.booleans(),
+    ),
+    st.builds(
+        Reply,
+        source=names,
+        seq=counts,
+        ok=st.booleans(),
+        said=texts,
+        sources=st.lists(
+            st.builds(SourceRow, name=names, state=st.just("running"), shown=texts, ticks=counts), max_size=3
+        ).map(tuple),
     ),
 )
 
