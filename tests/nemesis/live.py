@@ -158,11 +158,13 @@ def live_problems(
 
 
 def held(run: LiveRun) -> dict[str, tuple[int, int]]:
-    """(resident bytes, handles) of each process, by its pid: one that was replaced is another."""
+    """(resident bytes, handles) of each process, by its pid: one that was replaced is another.
+
+    Analyzers are left out: a spare holds more once it serves, and rightly.
+    """
     found = {}
     for process in [psutil.Process(run.process.pid), *run.children()]:
-        found[f"{process.pid} {' '.join(process.cmdline())[-60:]}"] = (
-            process.memory_info().rss,
-            process.num_fds(),
-        )
+        words = " ".join(process.cmdline())
+        if "--standby" not in words:
+            found[f"{process.pid} {words[-60:]}"] = process.memory_info().rss, process.num_fds()
     return found
