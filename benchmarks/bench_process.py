@@ -1,12 +1,13 @@
 """The whole command against decoding alone, and against the sum of what a tick must cost.
 
-    python benchmarks/bench_process.py [--model FILE] [--seconds 60] [--rounds 3]
+    python benchmarks/bench_process.py [--model FILE] [--seconds 180] [--rounds 2]
 
 For 1080p30 and 360p30 (H.264 and AAC): `streamfuse process FILE -o DIR` as a user types it (over its
 processes, over two sets of them on two recordings, and inline); PyAV decoding the same file with every
 core; and each part of a tick alone, on one core: decoding (both tracks), shrink (one picture), frame
 window, MFCC, one step of the network. A machine can do no better than bound = cores / (sum of the parts);
-the rest is start-up (measured by a run of one tick), waiting and our own arithmetic. Rounds take turns, so
+one recording no better than 1 / model either, as its steps follow each other on one core (stream bound).
+The rest is start-up (measured by a run of one tick), waiting and our own arithmetic. Rounds take turns, so
 that a noisy neighbour hits all alike; the cpu column does not see neighbours.
 """
 
@@ -82,7 +83,7 @@ default, two of each but the last on two recordings, and everything in one proce
 def command(paths: list[Path], out: Path, model: str | None, *extra: str) -> Cost:
     """`streamfuse process` as its own process."""
     line = [sys.executable, "-m", "streamfuse.cli.main", "process", *map(str, paths), "-o", str(out)]
-    line += ["--device", "cpu", *(["--model", model] if model else []), *extra]
+    line += ["--no-resume", "--device", "cpu", *(["--model", model] if model else []), *extra]
     before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(line, check=True, capture_output=True)
     wall = time.perf_counter() - wall
@@ -175,6 +176,7 @@ def summarise(
     needed = ("decode", "shrink", "frame window", "MFCC", "model")
     # Of processor time, as the parts are measured alone on one core: what a neighbour takes is not theirs.
     bound = CORES * ticks / sum(cpu[part] for part in needed)
+    stream_bound = min(bound, copies * ticks / cpu["model"])
     whole, start = wall[f"command, {way}"] / copies, wall[f"one tick, {way}"] / copies
     steady = whole - start
     total = (cpu[f"command, {way}"] - cpu[f"one tick, {way}"]) / copies
@@ -196,7 +198,9 @@ def summarise(
         "ticks_per_s": ticks / whole,
         "ticks_per_s_after_start": ticks / steady,
         "bound_ticks_per_s": bound,
+        "stream_bound_ticks_per_s": stream_bound,
         "of_bound": ticks / whole / bound,
+        "of_stream_bound_after_start": ticks / steady / stream_bound,
         "of_bound_after_start": ticks / steady / bound,
         "of_bound_cpu": CORES * ticks / total / bound,
         "of_decode_only": wall["decode only"] / whole,
@@ -211,7 +215,11 @@ def show(row: dict[str, Any]) -> None:
     print(f"  command {row['command_s']:.1f} s ({row['realtime_factor']:.1f} x real time)", end="")
     print(f", of it start {row['start_s']:.1f} s; decode only {row['wall_s']['decode only']:.1f} s")
     print(f"  of the bound {row['bound_ticks_per_s']:.0f} ticks/s: {row['of_bound']:.2f}", end="")
-    print(f", after the start {row['of_bound_after_start']:.2f}, by processor time {row['of_bound_cpu']:.2f}")
+    print(
+        f", after the start {row['of_bound_after_start']:.2f}, by processor time {row['of_bound_cpu']:.2f}",
+        end="",
+    )
+    print(f"; of the stream bound, after the start {row['of_stream_bound_after_start']:.2f}")
     print(f"  of decode only: {row['of_decode_only']:.2f}, after the start", end="")
     print(f" {row['of_decode_only_after_start']:.2f}")
 
@@ -219,8 +227,8 @@ def show(row: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", help="a model file; unset: the default model")
-    parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=180)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keep the recordings here")
     parser.add_argument("--only", choices=SIZES)
     options = parser.parse_args()
