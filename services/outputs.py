@@ -14,6 +14,7 @@ from streamfuse.errors import OutputError
 from streamfuse.labels.events import EventTracker
 from streamfuse.labels.smooth import Labeller
 from streamfuse.model.spec import ModelSpec
+from streamfuse.services.unfinished import Unfinished
 from streamfuse.sinks import Sink
 from streamfuse.sinks.jsonl import RotatingLines
 from streamfuse.trace import last_arrival_ns, latency, stamped
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 class SourceOutput:
     """Stage of one source: answers -> labels and events, each written to its sinks before it is returned.
 
-    attach   gives an event the paths of its picture and clip
+    attach      gives an event the paths of its picture and clip
+    unfinished  where its open events are kept; those that a process before us left open end here
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class SourceOutput:
         sinks: Sequence[Sink],
         clock: Clock,
         attach: Callable[[Event], Event] | None = None,
+        unfinished: Unfinished | None = None,
     ) -> None:
         chosen = config.sources.get(name)
         gap_ms = ((chosen.ticks if chosen else None) or config.ticks).max_gap_ms
@@ -46,6 +49,11 @@ class SourceOutput:
         self._trace = config.trace
         self._name, self._sinks, self._clock = name, sinks, clock
         self._attach = attach
+        self._unfinished = unfinished
+        left = None if unfinished is None else unfinished.left()
+        if left is not None:  # they end with their session, which is over
+            left.heads = {**self._events.state.heads, **left.heads}
+            self._events.state = left
         self._rotating = [sink for sink in sinks if isinstance(sink, RotatingLines)]
         self._lost_before = 0
 
@@ -66,6 +74,7 @@ class SourceOutput:
             yield from self._tell(label, now_ns, now_ns)
         for event in self._events.flush():
             yield self._write_event(event, None)
+        self._keep_open(now_ns)
 
     def close(self, complete: bool) -> None:
         """Close every sink. Raises OutputError of the first that failed; the ones after it are closed."""
@@ -87,6 +96,11 @@ class SourceOutput:
         yield label
         for event in self._events.push(label):
             yield self._write_event(event, label.time)
+        self._keep_open(began_ns)
+
+    def _keep_open(self, now_ns: int) -> None:
+        if self._unfinished is not None:
+            self._unfinished.keep(self._events.state, now_ns)
 
     def _mind_losses(self) -> None:
         """Say once that lines are lost, and once that they are written again."""

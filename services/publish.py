@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
+from streamfuse.errors import StreamfuseError
 from streamfuse.model.inspect import inspect_model
 from streamfuse.model.spec import ModelSpec
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
@@ -23,6 +25,7 @@ from streamfuse.services.patience import WaitForRoom
 from streamfuse.services.process import load_run, run
 from streamfuse.services.recordings import RecordingsService
 from streamfuse.services.status import Status
+from streamfuse.services.unfinished import Unfinished, sources_left_open
 from streamfuse.types import NS, Answer, Event, Label, SessionStart, Still
 from streamfuse.view.history import Report
 from streamfuse.view.pictures import Pictures
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TURN_MESSAGES = 64
+BACK_NS = 10 * NS
+"""For sources whose events a process before us began to come back, or those events end without them."""
 LAST_NOTICES_NS = 3 * NS
 """At the end, for receivers that have not taken everything yet."""
 
@@ -58,7 +63,9 @@ class PublishService:
         clock: Clock = SYSTEM,
         stills: Subscriber | None = None,
         view: LiveView | None = None,
+        read_again: Callable[[], RunConfig] | None = None,
     ) -> None:
+        self._read_again = read_again or (lambda: config)
         self._config, self._spec, self._clock = config, spec, clock
         self._stills, self._view = stills, view
         self.alerts: Alerts | None = None
@@ -69,6 +76,9 @@ class PublishService:
         """Of live sources, where the run makes any."""
         self._answers, self._world, self._status = answers, world, status
         self._outputs: dict[str, SourceOutput] = {}
+        self._left_open = set(sources_left_open(Path(config.run_dir)))
+        """Sources whose events a process before us began, until they are back."""
+        self._patience_ns = clock.monotonic_ns() + BACK_NS
         self._counts: Counter[str] = Counter(labels=0, events=0, lines_lost=0)
         self._lost_before = 0
         """Lines that sources which have ended could not write."""
@@ -105,6 +115,8 @@ class PublishService:
         self._take_stills()
         if self.alerts is not None:
             self.alerts.turn(now_ns)
+        if self._left_open and now_ns >= self._patience_ns:
+            self._end_what_was_left_open()
         for _ in range(TURN_MESSAGES):
             delivery = self._answers.receive()
             if delivery is None:
@@ -117,6 +129,7 @@ class PublishService:
 
     def close(self) -> None:
         """End every source that has not ended: what is open is flushed, and its files are not complete."""
+        self._end_what_was_left_open()
         for name in list(self._outputs):
             self._end(name, End(source=name, complete=False, reason="stopped"))
 
@@ -151,11 +164,27 @@ class PublishService:
             self._view.offer((name, start))
 
     def _open(self, name: str) -> SourceOutput:
+        self._refresh()
         sinks = live_sinks(self._config.live, name)
         attach = None if self.alerts is None else self.alerts.attach
-        output = SourceOutput(name, self._config, self._spec, sinks, self._clock, attach)
+        self._left_open.discard(name)
+        unfinished = Unfinished(Path(self._config.run_dir), name)
+        output = SourceOutput(name, self._config, self._spec, sinks, self._clock, attach, unfinished)
         self._outputs[name] = output
         return output
+
+    def _refresh(self) -> None:
+        """A source may have been added, or changed, since we began."""
+        try:
+            self._config = self._read_again()
+        except StreamfuseError as error:  # a file that a person is writing
+            log.warning("the configuration stays as it was: %s", error)
+
+    def _end_what_was_left_open(self) -> None:
+        """Of sources that have not come back: whoever was told of a beginning is told of the end."""
+        for name in list(self._left_open):
+            self._open(name)
+            self._end(name, End(source=name, complete=False, reason="publish was restarted"))
 
     def _publish(self, name: str, answer: Answer) -> None:
         output = self._outputs.get(name) or self._open(name)
@@ -218,7 +247,7 @@ def main(arguments: argparse.Namespace) -> None:
                 serve(recordings, wire, reporter, stop, SYSTEM)
             else:
                 serve(
-                    _live(config, model.spec, answers, world, status, wire, ends),
+                    _live(arguments.config, config, model.spec, answers, world, status, wire, ends),
                     wire,
                     reporter,
                     stop,
@@ -228,6 +257,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _live(
+    file: Path,
     config: RunConfig,
     spec: ModelSpec,
     answers: Inlet,
@@ -246,7 +276,9 @@ def _live(
     stills = None
     if config.wants_pictures:
         stills = Subscriber(wire, topics=["picture"], bind=config.endpoint("pictures"))
-    service = PublishService(config, spec, answers, world, status, stills=stills, view=view)
+    service = PublishService(
+        config, spec, answers, world, status, stills=stills, view=view, read_again=partial(load_run, file)
+    )
     if config.notify.wanted:
         from streamfuse.services.alerts import Alerts  # MQTT and HTTP, for the runs that tell of events
 

@@ -35,6 +35,8 @@ class Status:
         self._metrics: Metrics | None = None
         self._server: MetricsServer | None = None
         self._reconnects: Counter[str] = Counter()
+        self._delivering: set[str] = set()
+        """Sources that have had a label since they were last away."""
         port = config.live.metrics_port
         if port is not None:
             self._metrics = Metrics()
@@ -63,7 +65,7 @@ class Status:
             return
         if isinstance(told, Label):
             self._metrics.observe_label(told)
-            self._metrics.set_state("running", ready=True)
+            self._note(self._metrics, told.head.source, up=True)
         else:
             self._metrics.observe_event(told)
 
@@ -74,6 +76,14 @@ class Status:
     def ended(self, source: str) -> None:
         if self._metrics is not None:
             self._metrics.forget_source(source)
+            self._note(self._metrics, source, up=False)
+
+    def _note(self, metrics: Metrics, source: str, *, up: bool) -> None:
+        """Ready is who gives labels: with every source away, nobody should be sent here."""
+        if up == (source in self._delivering):
+            return
+        (self._delivering.add if up else self._delivering.discard)(source)
+        metrics.set_state("running", ready=bool(self._delivering))
 
     def notified(self, target: str, counts: Mapping[str, int], waiting: int) -> None:
         if self._metrics is not None:
@@ -90,9 +100,10 @@ class Status:
             metrics.set_queue_depth(report.service, name, report.gauges["waiting"])
         if report.service != "decode":
             return
-        metrics.set_source(
-            name, up=bool(report.gauges.get("source_up")), lag_ns=report.gauges.get("transport_ns")
-        )
+        up = bool(report.gauges.get("source_up"))
+        metrics.set_source(name, up=up, lag_ns=report.gauges.get("transport_ns"))
+        if not up:
+            self._note(metrics, name, up=False)
         for counter, reason in DROPS.items():
             if counter in counters:
                 metrics.count_dropped(name, reason, counters[counter])
