@@ -139,9 +139,9 @@ class SourceHistory:
     def _fps(self, now_ns: int) -> float | None:
         """Frames a second over the reports of the last seconds; None where nothing is known."""
         seen = [(at_ns, frames) for at_ns, frames in self._frames if at_ns > now_ns - RATE_NS - NS]
-        if len(seen) < 2:
+        (first_ns, first), (last_ns, last) = (seen[0], seen[-1]) if seen else ((0, 0), (0, 0))
+        if last_ns == first_ns:
             return None
-        (first_ns, first), (last_ns, last) = seen[0], seen[-1]
         return round((last - first) * NS / (last_ns - first_ns), 1)
 
 
