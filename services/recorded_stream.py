@@ -34,6 +34,8 @@ class RecordedStream:
         if found is not None and found.phase == "running":
             carried = decode_analysed(found.analysed)
             take_up(analyzer.stepper, carried)
+            if analyzer.faces is not None:
+                analyzer.faces.restore(carried.faces)
             self._last = self._carried_at = (carried.session, carried.index)
 
     @property
@@ -63,5 +65,6 @@ class RecordedStream:
             return None
         self._due_ns = self._clock.monotonic_ns() + self._every_ns
         self._carried_at = self._last
-        state = analysed(self._analyzer.stepper, self._recent.point(*self._last))
+        faces = b"" if self._analyzer.faces is None else self._analyzer.faces.stored()
+        state = analysed(self._analyzer.stepper, self._recent.point(*self._last), faces)
         return Carried(*self._last, encode(state))

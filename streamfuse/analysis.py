@@ -230,6 +230,10 @@ class TickAnalyzer:
     def counters(self) -> dict[str, int]:
         return self.stepper.counters
 
+    @property
+    def faces(self) -> FaceView | None:
+        return self._preparer.faces
+
     def push(self, tick: Tick) -> list[Answer]:
         return [answer for inputs in self._preparer.push(tick) for answer in self.stepper.push(inputs)]
 

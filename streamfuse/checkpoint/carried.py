@@ -12,8 +12,8 @@ from streamfuse.ticks.resume import ResumePoint
 from streamfuse.types import F32
 
 
-def analysed(stepper: Stepper, point: ResumePoint) -> Analysed:
-    """What goes on from `point`, the last tick that this stepper was given."""
+def analysed(stepper: Stepper, point: ResumePoint, faces: bytes) -> Analysed:
+    """What goes on from `point`, the last tick that this stepper was given; faces: FaceView.stored()."""
     state = stepper.state
     return Analysed(
         session=point.session,
@@ -23,6 +23,7 @@ def analysed(stepper: Stepper, point: ResumePoint) -> Analysed:
         stepped=state.stepped,
         model=tuple(_array(one) for one in stepper.model.state_arrays(state.model)),
         clips=tuple((_array(video), _array(audio)) for video, audio in state.clips),
+        faces=faces,
     )
 
 

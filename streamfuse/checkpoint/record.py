@@ -40,6 +40,7 @@ class Analysed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digests   of the last ticks, oldest first (ticks.resume)
     stepped   ticks since the model's state was new
     model     its state; clips: its last pictures and sounds, where it is one that wants several
+    faces     of the face view, where the model has one
     """
 
     session: int
@@ -49,6 +50,7 @@ class Analysed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stepped: int
     model: tuple[Array, ...]
     clips: tuple[tuple[Array, Array], ...]
+    faces: bytes
 
     @property
     def point(self) -> ResumePoint:

@@ -99,6 +99,7 @@ def _process(
         report.duration_ns = processing.info.duration_ns
         if carried is not None and told is not None:
             take_up(processing.interpreter.stepper, carried)
+            processing.take_up_faces(carried.faces)
             processing.interpreter.labeller.state = told.labeller
             processing.interpreter.events.state = told.events
         _announce(run, report, progress, told)
@@ -160,7 +161,8 @@ def _write_all(
 
 def _keep(keeper: Keeper, processing: Processing, outputs: RecordedOutputs) -> None:
     if outputs.resumable:
-        carried = analysed(processing.interpreter.stepper, processing.point())
+        faces = processing.carried_faces()
+        carried = analysed(processing.interpreter.stepper, processing.point(), faces)
         told = outputs.told(processing.interpreter.labeller.state, processing.interpreter.events.state)
         keeper.keep(outputs.sync, encode(carried), encode(told))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
+import msgspec
 import numpy as np
 
 from streamfuse.faces.crop import square_around
@@ -65,7 +66,7 @@ class FaceState:
 
 
 class FaceView:
-    """The largest face of one stream of ticks. `state` may be taken, stored, and put back.
+    """The largest face of one stream of ticks.
 
     max_gap_ms  after a longer gap, and with a new session or picture size, it begins anew
     """
@@ -78,6 +79,14 @@ class FaceView:
 
     def reset(self) -> None:
         self.state = FaceState()
+
+    def stored(self) -> bytes:
+        """The state, for a checkpoint."""
+        return msgspec.msgpack.encode(self.state)
+
+    def restore(self, stored: bytes) -> None:
+        """Be as stored() found it. Raises ValueError for what it never gave."""
+        self.state = msgspec.msgpack.decode(stored, type=FaceState)
 
     def see(self, head: TickHead, picture: Picture | None) -> tuple[Picture, Face] | None:
         """The crop and the face of this tick; None where there is no face or no picture.

@@ -110,6 +110,16 @@ class Processing:
         state = self.interpreter.stepper.state
         return self._recent.point(state.session or 0, state.index)
 
+    def carried_faces(self) -> bytes:
+        """What the face view carries on after the same tick; nothing where the model has none."""
+        state = self.interpreter.stepper.state
+        return self._recent.faces(state.session or 0, state.index)
+
+    def take_up_faces(self, carried: bytes) -> None:
+        """Before the iteration: what carried_faces() gave to an earlier run."""
+        if self._preparer.faces is not None:
+            self._preparer.faces.restore(carried)
+
     def close(self) -> None:
         self._ticks.close()
 
@@ -126,8 +136,10 @@ class Processing:
         try:
             for item in self._ticks:
                 if isinstance(item, Tick):
-                    self._recent.push(item)
-                    yield from self._preparer.push(item)
+                    inputs = self._preparer.push(item)
+                    faces = self._preparer.faces
+                    self._recent.push(item, b"" if faces is None else faces.stored())
+                    yield from inputs
         finally:
             self._ticks.close()
 

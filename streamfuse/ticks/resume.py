@@ -41,14 +41,22 @@ class RecentTicks:
     """
 
     def __init__(self, ahead: int = 0) -> None:
-        self._ticks: deque[Tick] = deque(maxlen=CHECKED_TICKS + ahead)
+        self._ticks: deque[tuple[Tick, bytes]] = deque(maxlen=CHECKED_TICKS + ahead)
 
-    def push(self, tick: Tick) -> None:
-        self._ticks.append(tick)
+    def push(self, tick: Tick, faces: bytes = b"") -> None:
+        """faces: what the face view carries on after this tick, where there is one."""
+        self._ticks.append((tick, faces))
+
+    def faces(self, session: int, index: int) -> bytes:
+        """What was pushed with this tick. LookupError where it was not, or long ago."""
+        for tick, faces in self._ticks.copy():
+            if (tick.head.session, tick.head.index) == (session, index):
+                return faces
+        raise LookupError(f"tick {index} of session {session}")
 
     def point(self, session: int, index: int) -> ResumePoint:
         """The point after this tick, which was pushed before. LookupError where it was not, or long ago."""
-        known = {(tick.head.session, tick.head.index): tick for tick in self._ticks.copy()}
+        known = {(tick.head.session, tick.head.index): tick for tick, _ in self._ticks.copy()}
         last = known[session, index]
         first = index
         while index - first + 1 < CHECKED_TICKS and (session, first - 1) in known:

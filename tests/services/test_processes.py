@@ -76,9 +76,10 @@ def test_recordings_through_the_processes_give_the_bytes_of_inline(
                 assert ours == (tmp_path / "inline" / f"{name}{suffix}").read_bytes(), f"{name}{suffix}"
                 assert ours
             result = run.result(name)
-            assert (result["status"], result["truncated"]) == ("done", False)
+            assert (result["status"], result["result"]["truncated"]) == ("done", False)
+            assert result["outputs"] == [f"{name}{suffix}" for suffix in SUFFIXES]
             lines = (tmp_path / "out" / f"{name}.labels.jsonl").read_text().splitlines()
-            assert result["ticks"] == len(lines)
+            assert result["result"]["ticks"] == len(lines)
 
 
 def test_recording_begins_anew_after_its_analyzer_was_killed(tiny_model: Path, tmp_path: Path) -> None:
