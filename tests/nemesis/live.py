@@ -68,7 +68,7 @@ class Nemesis:
     def _process(self, kind: str, target: str) -> Fault:
         service, _, name = target.partition(" ")
         names = (name,) if name else CAMERAS
-        sessions, mark = {n: self.run.session(n) for n in names}, len(self.run.lines)
+        sessions, mark = {n: self._session(n) for n in names}, len(self.run.lines)
         fault = Fault(self.now_s(), kind, target)
         afflict(self.run.child(service, name), kind)
         for one in names:
@@ -76,7 +76,7 @@ class Nemesis:
         return replace(fault, back_s=self.now_s())
 
     def _camera(self, kind: str, name: str) -> Fault:
-        session, proxy = self.run.session(name), self.proxies[name]
+        session, proxy = self._session(name), self.proxies[name]
         fault = Fault(self.now_s(), kind, name)
         mild = kind in ("latency", "limit")  # not, or not for long, a loss
         {
@@ -99,6 +99,11 @@ class Nemesis:
         floor = session if not mild else -1
         self._wait(lambda: self.run.first_label_ns(name, mark, floor), f"{fault}: comes back")
         return replace(fault, healed_s=healed_s, back_s=self.now_s())
+
+    def _session(self, name: str) -> int:
+        """The newest session that a source has begun, labelled or not: what comes back is a later one."""
+        state = json.loads((self.run.run_dir / "sessions" / f"{name}.json").read_text())
+        return int(state["next"]) - 1
 
     def _wait(self, done: Callable[[], object], what: str) -> None:
         self.run.until(done, what, DEADLINE_S)
