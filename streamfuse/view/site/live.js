@@ -30,7 +30,8 @@ export class Live {
     addEventListener("hashchange", () => this.#route(true));
     document.addEventListener("visibilitychange", () => this.#ask());
     requestAnimationFrame((time) => this.#frame(time));
-    globalThis.streamfuseDelays = () => this.store.delays; // for benchmarks/bench_view.py
+    // For tests and benchmarks/bench_view.py: [ms after telling, ms after the tick], and what was missed.
+    globalThis.streamfuseShown = () => ({ delays: this.store.delays, missed: this.store.missed });
   }
 
   #text(message) {

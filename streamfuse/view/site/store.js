@@ -57,10 +57,10 @@ export class Store {
     this.missed += message.missed ?? 0;
   }
 
-  /** Note how long after they were told the labels of a message came on the screen. */
+  /** Note how many ms after they were told, and after the end of their tick, a message's labels were shown. */
   painted(message) {
     const now = this.now();
-    for (const row of message.labels ?? []) if (row[4] !== null) this.delays.push(now - row[3] - row[4] / 1000);
+    for (const row of message.labels ?? []) this.delays.push([now - row[3] - (row[4] ?? 0) / 1000, now - row[3]]);
     if (this.delays.length > DELAYS) this.delays.splice(0, this.delays.length - DELAYS);
   }
 

@@ -1,0 +1,143 @@
+"""The page of a real run, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.browser import PHONE, Tab, chromium
+from tests.integration.live import LiveRun, free_port
+
+SOURCES = {
+    "door": "lavfi:testsrc2=size=320x240:rate=25;sine=frequency=440",
+    "yard": "lavfi:mandelbrot=size=320x240:rate=12",
+    "back <b>room": "lavfi:testsrc=size=640x360:rate=15;sine=frequency=880",
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def watched(browser: Any, tiny_model: Path) -> Iterator[tuple[LiveRun, str]]:
+    port = free_port()
+    config = tiny_model.with_name("three.yaml")  # a name with `<` has no place on a command line
+    config.write_text(
+        "sources:\n" + "".join(f"  {name!r}: {{input: {text!r}}}\n" for name, text in SOURCES.items())
+    )
+    with LiveRun({}, "-c", str(config), "--view", f"127.0.0.1:{port}", model=tiny_model) as run:
+        run.until(lambda: all(run.labels(name) for name in SOURCES), "labels of all")
+        yield run, f"http://127.0.0.1:{port}/"
+
+
+def card(name: str, more: str = "") -> str:
+    return f'document.querySelector(`article[data-source="{name}"]{more}`)'
+
+
+def test_run_says_where_its_page_is(watched: tuple[LiveRun, str]) -> None:
+    run, url = watched
+    assert f"streamfuse: watch it at {url}" in run.complaints()
+
+
+def test_wall_shows_every_source_and_its_pictures_move(browser: Any, watched: tuple[LiveRun, str]) -> None:
+    _, url = watched
+    with Tab(browser, url) as tab:
+        for name in SOURCES:
+            tab.until(card(name, "[data-state=live]") + " !== null", f"{name} is live")
+            canvas = card(name) + ".querySelector('.screen canvas')"
+            tab.until(f"Number({canvas}.dataset.count) >= 1", f"a picture of {name}")
+            first = tab.page.evaluate(f"{canvas}.toDataURL()")
+            tab.until(f"{canvas}.toDataURL() !== {first!r}", f"{name} moves")
+            assert tab.page.locator("article h2", has_text=name).inner_text() == name, "text, not markup"
+        assert tab.page.locator("article h2 b").count() == 0
+        tab.until("document.querySelector('#summary').textContent === '3 of 3 live, all well'", "all is well")
+        assert tab.complaints == []
+        assert all(asked.startswith((url, "ws" + url[4:], "blob:")) for asked in tab.asked), tab.asked
+
+
+def test_labels_are_on_the_screen_within_a_second_of_their_tick(
+    browser: Any, watched: tuple[LiveRun, str]
+) -> None:
+    _, url = watched
+    with Tab(browser, url) as tab:
+        tab.until("globalThis.streamfuseShown?.().delays.length >= 90", "three seconds of labels")
+        median = "streamfuseShown().delays.slice(-60).map((one) => one[1]).sort((a, b) => a - b)[30]"
+        tab.until(f"{median} < 1000", "half of them within a second")
+
+
+def test_one_source_large_has_its_answers_and_timelines(browser: Any, watched: tuple[LiveRun, str]) -> None:
+    _, url = watched
+    with Tab(browser, url) as tab:
+        tab.page.get_by_role("link", name="door").first.click()
+        tab.page.wait_for_selector(".detail[data-source=door]")
+        tab.until("document.querySelectorAll('.answers li:not([hidden])').length >= 6", "bars of every head")
+        tab.until("Number(document.querySelector('.large canvas').dataset.count) >= 2", "its picture moves")
+        ink = "document.querySelector('.timeline canvas').toDataURL().length"
+        before = tab.page.evaluate(ink)
+        tab.until(f"{ink} !== {before}", "the timeline moves")
+        facts = tab.page.locator(".now .facts").inner_text()
+        for word in ("age p50 / p99", "frames/s", "dropped", "reconnects", "video, audio"):
+            assert word in facts
+        tab.page.get_by_role("link", name="All sources").click()
+        tab.page.wait_for_selector(".wall")
+        assert tab.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_page_is_usable_for_everyone(browser: Any, watched: tuple[LiveRun, str], scheme: str) -> None:
+    _, url = watched
+    for address in (url, url + "#/source/door"):
+        with Tab(browser, address, scheme=scheme) as tab:
+            tab.until("document.querySelectorAll('[data-state=live]').length >= 3", "it shows")
+            assert tab.violations() == []
+
+
+@pytest.mark.parametrize("address", ["", "#/source/yard"])
+def test_page_fits_a_telephone(browser: Any, watched: tuple[LiveRun, str], address: str) -> None:
+    _, url = watched
+    with Tab(browser, url + address, size=PHONE) as tab:
+        tab.until("document.querySelectorAll('[data-state=live]').length >= 1", "it shows")
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_colours_follow_the_switch_and_are_kept(browser: Any, watched: tuple[LiveRun, str]) -> None:
+    _, url = watched
+    ground = "getComputedStyle(document.body).backgroundColor"
+    with Tab(browser, url, scheme="light") as tab:
+        light = tab.page.evaluate(ground)
+        tab.page.click("#theme")
+        dark = tab.page.evaluate(ground)
+        assert dark != light
+        tab.page.reload()
+        assert tab.page.evaluate(ground) == dark
+
+
+def test_killed_source_shows_as_such_and_comes_back(browser: Any, watched: tuple[LiveRun, str]) -> None:
+    run, url = watched
+    with Tab(browser, url) as tab:
+        tab.until(card("yard", "[data-state=live]") + " !== null", "yard is live")
+        before = int(tab.page.evaluate(card("yard") + ".dataset.session"))
+        run.child("decode", "yard").kill()
+        tab.until(card("yard", ":not([data-state=live])") + " !== null", "yard is away")
+        assert not tab.page.evaluate(card("yard") + ".querySelector('.trouble').hidden")
+        assert tab.page.evaluate(card("door") + ".dataset.state") == "live", "the others go on"
+        tab.until(card("yard", "[data-state=live]") + " !== null", "yard is back")
+        tab.until(f"Number({card('yard')}.dataset.session) > {before}", "in a new session")
+        assert tab.complaints == []
+
+
+def test_page_finds_a_new_publisher_by_itself(browser: Any, watched: tuple[LiveRun, str]) -> None:
+    run, url = watched
+    with Tab(browser, url) as tab:
+        tab.until(card("door", "[data-state=live]") + " !== null", "door is live")
+        run.child("publish").kill()
+        tab.until("document.body.dataset.link !== 'connected'", "the page sees it")
+        tab.until("document.body.dataset.link === 'connected'", "and is back")
+        tab.until(card("door", "[data-state=live]") + " !== null", "door is live again")
+        assert [text for text in tab.complaints if "net::ERR" not in text and "WebSocket" not in text] == []
