@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -10,22 +11,28 @@ from typing import cast
 import click
 from rich.console import Console
 
+from streamfuse.cli.train import entries_of
+from streamfuse.errors import ConfigError
 from streamfuse.model.runtime import load_model
+from streamfuse.training.assess import CLEAN, assess
+from streamfuse.training.datasets.entry import DataEntry
+from streamfuse.training.datasets.layouts import read_clips
 from streamfuse.training.datasets.recordings import Part, read_recordings
 from streamfuse.training.evaluate import evaluate as measure
 from streamfuse.training.evaluate import show
 from streamfuse.training.progress import Bars
+from streamfuse.training.report import as_json, page_of, show_measures, write_text
 from streamfuse.training.settings import division_of, read_train_config
+from streamfuse.training.takes import CONDITIONS
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[MODEL]")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="The folder with audio.csv and images.csv.",
+    multiple=True,
+    metavar="DIR | LAYOUT:PATH",
+    help="As for `streamfuse train`: a folder with audio.csv and images.csv, or ravdess:DIR and so on.",
 )
 @click.option(
     "-c",
@@ -34,18 +41,79 @@ from streamfuse.training.settings import division_of, read_train_config
     help="The settings it was trained with: they say which groups were held out.",
 )
 @click.option("--part", type=click.Choice(["test", "tune", "train"]), default="test", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
-def evaluate(file: Path | None, data: Path, config: Path | None, part: str, as_json: bool) -> None:
+@click.option("--clean", is_flag=True, help="Clips: as recorded only, nothing missing, degraded or shifted.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Clips: the report as one page."
+)
+@click.option("--json", "json_out", is_flag=True, help="As JSON, on standard output.")
+def evaluate(
+    file: Path | None,
+    data: tuple[str, ...],
+    config: Path | None,
+    part: str,
+    clean: bool,
+    html: Path | None,
+    json_out: bool,
+) -> None:
     """Measure a model (none: the default one) tick by tick, per clip and per class."""
-    console = Console(stderr=as_json)
+    console = Console(stderr=json_out)
     settings = read_train_config(config)
-    recordings = read_recordings(data, division_of(settings))
+    entries = entries_of(settings, data)
+    if entries is not None:
+        _clips(file, entries, cast(Part, part), clean, html, json_out, console)
+        return
+    if html is not None:
+        hint = f"--data tables:{data[0]}"
+        raise ConfigError("--html needs clips", got="a folder of recordings", hint=hint)
+    recordings = read_recordings(Path(data[0]), division_of(settings))
     model = load_model(file, device="cpu")
     with Bars(console) as bars:
         scores = measure(
             model, recordings, cast(Part, part), lambda what, n, of: bars.report(what, n / of, {})
         )
-    if as_json:
+    if json_out:
         click.echo(json.dumps([asdict(one) for one in scores], indent=1))
     else:
         show(scores, console)
+
+
+def _clips(
+    file: Path | None,
+    entries: tuple[DataEntry, ...],
+    part: Part,
+    clean: bool,
+    html: Path | None,
+    json_out: bool,
+    console: Console,
+) -> None:
+    found = read_clips(entries)
+    clips = found.of(part)
+    if not clips:
+        raise ConfigError(f"the part `{part}` must have clips", got="none", hint="--part train or tune")
+    model = load_model(file, device="cpu")
+    dropped = list(found.dropped)
+    conditions = (CLEAN,) if clean else tuple(CONDITIONS)
+    with Bars(console) as bars:
+        measures = assess(
+            model, clips, conditions=conditions, dropped=dropped,
+            progress=lambda done, total: bars.report("clips", done / total, {}),
+        )  # fmt: skip
+    if not measures:
+        raise ConfigError("the model and the data must share labels", got="none", where=model.path)
+    command = shlex.join(["streamfuse", "evaluate", *([file.name] if file else []), *_said(entries)])
+    if html is not None:
+        write_text(html, page_of(model, measures, dropped, command))
+    if json_out:
+        click.echo(as_json(model, measures, dropped, command))
+        return
+    show_measures(measures, console)
+    for line in dropped:
+        console.print(f"left out: {line}", markup=False)
+
+
+def _said(entries: tuple[DataEntry, ...]) -> list[str]:
+    """The data sets as options, without the folders that lead there."""
+    words = []
+    for one in entries:
+        words += ["--data", one.layout if one.path is None else f"{one.layout}:{one.path.name}"]
+    return words

@@ -54,3 +54,15 @@ def calibration_error(probabilities: Floats, truth: Ints, bins: int = ECE_BINS) 
         if (place == b).any()
     ]
     return float(np.sum(gaps))
+
+
+def average_precision(scores: Floats, truth: npt.NDArray[np.bool_]) -> float:
+    """The area under precision over recall, as steps (no interpolation); NaN where the label never holds."""
+    if not truth.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(truth[order])
+    # Of equal scores only the last has a meaning: they are said together or not at all.
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    precision, recall = hits[last] / (last + 1), hits[last] / hits[-1]
+    return float((np.diff(recall, prepend=0.0) * precision).sum())

@@ -13,10 +13,10 @@ name: made
 dropout: 0.0
 keep_every: 7
 data:
-  - {layout: synthetic, count: 40, seconds: 2}
+  - {layout: synthetic, count: 30, seconds: 2}
 network: {preset: tiny, fusion: concat, picture_side: 32, memory_ticks: 4}
-clips: {steps: 130, batch: 6, ticks: 10, chunk_ticks: 5, rate: 0.006, smoothing: 0.0, check_every: 40,
-  noise: 0.0, reverberation: 0.1, missing: 0.2, faded: 0.0, masks: 0}
+clips: {steps: 90, batch: 6, ticks: 8, chunk_ticks: 4, rate: 0.008, smoothing: 0.0, check_every: 90,
+  noise: 0.0, reverberation: 0.1, missing: 0.15, faded: 0.0, masks: 0}
 """
 
 

@@ -112,7 +112,7 @@ def test_a_trained_model_looks_where_the_generator_drew(made_model: Path) -> Non
     """The scene is in the patch, the tone's light above it; the rest is dull noise."""
     assert "seconds: 2" in SETTINGS
     model = load_model(made_model, device="cpu")
-    clips = read_synthetic(40, 2.0).clips
+    clips = read_synthetic(30, 2.0).clips
     hits = []
     for one in [clip for clip in clips if clip.split in ("val", "test")][:4]:
         script = script_of_clip(one)
