@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=10.0, help="seconds from fault to fault")
     parser.add_argument("--slack", type=float, default=1.0, help="factor on all times, for a busy machine")
     parser.add_argument("--only", choices=("live", "recorded"))
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="copy everything there where something broke"
+    )
     options = parser.parse_args(arguments)
     seconds = options.minutes * 60
 
@@ -88,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cuts = f"{tally.power_cuts} power cuts"
             print(f"recorded: {tally.killed} kills in {tally.jobs} jobs ({dict(tally.kills)}), {cuts}")
             print(f"recorded: {tally.bytes_differing} of {tally.bytes_compared} bytes differ")
+        if problems and options.keep is not None:
+            shutil.copytree(folder, options.keep, ignore=_sockets, dirs_exist_ok=True)
     _tell(faults)
     for problem in problems:
         print(f"BROKEN: {problem}")
@@ -95,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"seed {options.seed}, {options.minutes:g} minutes: {len(faults)} faults live, {len(problems)} broken"
     )
     return 1 if problems else 0
+
+
+def _sockets(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not (Path(folder, name).is_file() or Path(folder, name).is_dir())]
 
 
 def _tell(faults: Sequence[Fault]) -> None:

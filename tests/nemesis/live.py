@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -152,6 +153,9 @@ def live_problems(
             lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
             problems += order_problems(name, lines) + event_problems(name, lines)
             problems += [] if lines else [f"{name}: nothing was written"]
+        shutil.copytree(run.run_dir / "logs", folder / "logs")
+        shutil.copy(run.run_dir / "status.json", folder)
+        (folder / "faults.txt").write_text("".join(f"{fault!r}\n" for fault in nemesis.faults))
         problems += balance_problems(run.status())
         problems += recovery_problems(nemesis.faults, targets)
         problems += leak_problems(before, after, targets)
