@@ -8,12 +8,14 @@ from streamfuse.model.spec import ModelSpec
 from streamfuse.notify.files import EventArchive
 from streamfuse.notify.notifier import Notifier
 from streamfuse.services.status import Status
-from streamfuse.types import NS, Event, Label
+from streamfuse.types import MS, NS, Event, Label
 from streamfuse.view.pictures import Pictures
 from streamfuse.wire.headers import Progress
 
 TELL_NS = NS
 """How often the metrics hear of the counts."""
+PICTURE_LAG_NS = 200 * MS
+"""A picture takes so long from its frame to here, with room to spare."""
 
 
 class Alerts:
@@ -33,7 +35,14 @@ class Alerts:
     ) -> None:
         self._pictures, self._status, self._clock = pictures, status, clock
         self._due_ns = 0
-        self._archive = EventArchive(config.notify.files, list(config.sources), self._nearest)
+        self._period_ns = round(NS / config.pictures.fps)
+        self._archive = EventArchive(
+            config.notify.files,
+            list(config.sources),
+            self._nearest,
+            delay_ns=self._period_ns + PICTURE_LAG_NS,
+            clock=clock,
+        )
         self._notifier = Notifier(config.notify, sources=list(config.sources), heads=spec.heads, clock=clock)
         status.listen(self._report)
 
@@ -70,5 +79,6 @@ class Alerts:
             self._notifier.source(report.source, up=bool(report.gauges.get("source_up")))
 
     def _nearest(self, source: str, session: int, pts_ns: int) -> bytes | None:
-        still = self._pictures.nearest(source, session, pts_ns)
+        # The nearest to half a period later is the first from the beginning on, not one just before it.
+        still = self._pictures.nearest(source, session, pts_ns + self._period_ns // 2)
         return None if still is None else still.jpeg

@@ -12,15 +12,16 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config_notify import EventFiles
 from streamfuse.errors import OutputError
 from streamfuse.notify.discovery import identifier
 from streamfuse.notify.rules import Place, chosen, place_of
 from streamfuse.sinks.durable import part_path, prepare_folder, told, write_all
-from streamfuse.types import Event
+from streamfuse.types import NS, Event
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +46,38 @@ def event_path(folder: str, event: Event, suffix: str) -> Path | None:
     return Path(folder) / _word(event.source) / name
 
 
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    due_ns: int
+    path: Path | None
+    event: Event | None
+
+
 class EventArchive:
     """Names the files of each event, writes its snapshot, and keeps the folder within its size.
 
     Clips are cut where the packets are, by the decode processes, under the names given here.
+    delay_ns  a snapshot is chosen so much later: pictures come a few times a second, and the one that shows
+              the beginning may still be on its way
     raises  OutputError where the folder cannot be made or written to
     counts  snapshots; snapshots_missed: no picture, or a disk that is too slow or full; files_removed
     """
 
-    def __init__(self, config: EventFiles, sources: Sequence[str], nearest: NearestPicture) -> None:
+    def __init__(
+        self,
+        config: EventFiles,
+        sources: Sequence[str],
+        nearest: NearestPicture,
+        *,
+        delay_ns: int = 0,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self._config, self._nearest = config, nearest
+        self._delay_ns, self._clock = delay_ns, clock
+        self._closing = threading.Event()
         self._named: dict[Place, tuple[str | None, str | None]] = {}
-        self._waiting: queue.Queue[tuple[Path, bytes] | None] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.Queue[_Snapshot | None] = queue.Queue(MAX_WAITING)
+        """An empty one: only the folder's size is to be seen to."""
         self.counts: Counter[str] = Counter(snapshots=0, snapshots_missed=0, files_removed=0)
         self._last_trouble = ""
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
@@ -81,10 +102,11 @@ class EventArchive:
     def tidy(self) -> None:
         """Let the thread see to the folder's size, where files come from elsewhere too. Never waits."""
         if self._config.cuts_clips and self._waiting.empty():
-            self._waiting.put_nowait((Path(), b""))
+            self._waiting.put_nowait(_Snapshot(self._clock.monotonic_ns(), None, None))
 
     def close(self) -> None:
         """Write what waits."""
+        self._closing.set()
         if self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join()
@@ -93,31 +115,40 @@ class EventArchive:
         folder = self._config.folder
         if folder is None or not self._config.snapshots:
             return None
-        picture = self._nearest(event.source, event.session, event.start_ns)
         path = event_path(folder, event, ".jpg")
-        if picture is None or path is None:
+        if path is None or self._picture(event) is None:
             self.counts["snapshots_missed"] += 1
             return None
         try:
-            self._waiting.put_nowait((path, picture))
+            self._waiting.put_nowait(_Snapshot(self._clock.monotonic_ns() + self._delay_ns, path, event))
         except queue.Full:
             self.counts["snapshots_missed"] += 1
             return None
         return str(path)
 
+    def _picture(self, event: Event) -> bytes | None:
+        return self._nearest(event.source, event.session, event.start_ns)
+
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
-            path, picture = item
+            self._closing.wait(max(0, item.due_ns - self._clock.monotonic_ns()) / NS)
             try:
-                if picture:
-                    write_file(path, picture)
-                    self.counts["snapshots"] += 1
+                self._write(item)
                 self.counts["files_removed"] += trim(Path(self._config.folder or ""), self._config.max_bytes)
             except OutputError as error:
-                self.counts["snapshots_missed"] += bool(picture)
+                self.counts["snapshots_missed"] += item.path is not None
                 if str(error) != self._last_trouble:
                     self._last_trouble = str(error)
                     log.error("%s", error)
+
+    def _write(self, item: _Snapshot) -> None:
+        if item.path is None or item.event is None:
+            return
+        picture = self._picture(item.event)
+        if picture is None:
+            raise OutputError("a snapshot needs a picture of its session", got="none", where=item.path)
+        write_file(item.path, picture)
+        self.counts["snapshots"] += 1
 
 
 def write_file(path: Path, data: bytes) -> None:
