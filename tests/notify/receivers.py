@@ -156,6 +156,16 @@ class Listener:
             if heard == topic:
                 return payload
 
+    def kept(self) -> list[str]:
+        """Topics of what the broker kept from before; they come before the answer to a message of our own."""
+        self._client.publish("listener/mark", b"", qos=1)
+        topics: list[str] = []
+        while True:
+            heard, _, retained = self._heard.get(timeout=DEADLINE_S)
+            if heard == "listener/mark":
+                return topics
+            topics += [heard] if retained else []
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
