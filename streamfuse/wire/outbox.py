@@ -68,12 +68,16 @@ class Outbox:
         self._window = topic.window
         self._heard_ns: int | None = None
         self._asked_ns: int | None = None
+        self._asked_seq: int | None = None
+        """Of the last Hello while something was under way: until it is answered nothing more is sent, for a
+        message behind the Hello would overtake those that have to be sent again."""
         self.counters: Counter[str] = Counter(produced=0, done=0, dropped=0, lost=0, resent=0)
         self._begin_sequence()
 
     def _begin_sequence(self) -> None:
         """Count from 0 again, towards a receiver that knows nothing."""
         self._epoch, self._greeted, self._next_seq = new_epoch(), False, 0
+        self._asked_seq = None
         self._queue = deque(replace(entry, seq=-1) for entry in self._queue)
 
     @property
@@ -117,6 +121,8 @@ class Outbox:
         """The message to send now, or None: nothing waits, or enough is under way."""
         if not self._queue or not self._greeted or len(self._under_way) >= self._window:
             return None
+        if self._asked_seq is not None:
+            return None
         entry = self._queue[0]
         dropped = self._unsaid.pop(entry.source, 0) if entry.data else 0
         if dropped:
@@ -143,6 +149,7 @@ class Outbox:
 
     def hello(self, now_ns: int) -> Hello:
         self._asked_ns = now_ns
+        self._asked_seq = self._next_seq if self._under_way else None
         return Hello(source=self.name, epoch=self._epoch, seq=self._next_seq)
 
     def credit(self, credit: Credit, now_ns: int) -> bool:
@@ -165,6 +172,8 @@ class Outbox:
             self.counters["done"] += self._under_way.popleft().data
         if credit.answers is not None:
             self._send_again(credit.seq, credit.answers)
+            if credit.answers == self._asked_seq:
+                self._asked_seq = None
         return False
 
     def drop_waiting(self) -> None:

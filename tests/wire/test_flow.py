@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from streamfuse.errors import StageError
-from streamfuse.types import MS, SessionStart, Tick
+from streamfuse.types import MS, Mode, SessionStart, Tick
 from streamfuse.wire.codec import Message
 from streamfuse.wire.headers import End
 from streamfuse.wire.inbox import GapError, Inbox
@@ -135,6 +135,42 @@ def test_what_a_broken_connection_swallowed_is_sent_again_in_order() -> None:
     assert [index(m) for m in again] == [1]
     assert inbox.take(b"new connection", again[0].seq) is not None
     assert inbox.counters["missed"] == 0
+
+
+@pytest.mark.parametrize("mode", ["live", "recorded"])
+def test_nothing_overtakes_what_a_broken_connection_swallowed(mode: Mode) -> None:
+    """Found by the nemesis: a tick right behind the Hello came before those that were to be sent again."""
+    box, inbox = Outbox("clip", mode, TICK), Inbox(2, mode)
+    greeted(box, inbox)
+    box.offer("clip", a_tick(0))
+    assert len(send_all(box)) == 1  # and its connection breaks
+    hello = box.hello(0)
+    box.offer("clip", a_tick(1))
+    assert send_all(box) == []
+    answer = inbox.hello(b"new connection", hello)
+    box.credit(answer, 0)
+    for expected, message in enumerate(send_all(box)):
+        assert index(message) == expected
+        assert inbox.take(b"new connection", message.seq) is not None
+    assert inbox.counters == {"strangers": 0, "replayed": 0, "missed": 0}
+    assert box.under_way == 2
+
+
+def test_sender_that_hears_an_old_answer_goes_on_waiting_for_the_last() -> None:
+    box, inbox = Outbox("clip", "live", TICK), Inbox(2, "live")
+    greeted(box, inbox)
+    box.offer("clip", a_tick(0))
+    send_all(box)
+    old = inbox.hello(b"c", box.hello(0))
+    box.offer("clip", a_tick(1))
+    box.credit(old, 0)
+    assert [index(m) for m in send_all(box)] == [0, 1]
+    last = box.hello(1)
+    box.offer("clip", a_tick(2))
+    box.credit(old, 1)
+    assert send_all(box) == []
+    box.credit(inbox.hello(b"c", last), 1)
+    assert [index(m) for m in send_all(box)] == [0, 1]
 
 
 def test_gap_is_counted_live_and_fatal_recorded() -> None:
