@@ -170,10 +170,9 @@ class Outbox:
         self._window = min(self._topic.window, credit.window)
         while self._under_way and self._under_way[0].seq < credit.acked:
             self.counters["done"] += self._under_way.popleft().data
-        if credit.answers is not None:
-            self._send_again(credit.seq, credit.answers)
-            if credit.answers == self._asked_seq:
-                self._asked_seq = None
+        if self._asked_seq is not None and credit.answers == self._asked_seq:
+            self._send_again(credit.seq, self._asked_seq)
+            self._asked_seq = None
         return False
 
     def drop_waiting(self) -> None:

@@ -171,6 +171,8 @@ def test_sender_that_hears_an_old_answer_goes_on_waiting_for_the_last() -> None:
     assert send_all(box) == []
     box.credit(inbox.hello(b"c", last), 1)
     assert [index(m) for m in send_all(box)] == [0, 1]
+    box.credit(inbox.hello(b"c", last), 1)  # the same once more: nothing is sent a third time
+    assert send_all(box) == []
 
 
 def test_gap_is_counted_live_and_fatal_recorded() -> None:
