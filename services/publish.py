@@ -135,7 +135,7 @@ class PublishService:
 
     def _take_stills(self) -> None:
         while self._stills is not None and (message := self._stills.receive()) is not None:
-            if isinstance(message.body, Still) and message.source in self._config.sources:
+            if isinstance(message.body, Still):
                 self.pictures.push(message.body)
                 if self._view is not None:
                     self._view.offer(message.body)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the operating system's packages that tests use: a real RTSP server (GStreamer), an MQTT broker.
+# Installs the packages of the operating system that tests use: an RTSP server, an MQTT broker, a browser.
 # Only as root or with password-free sudo, and only where apt is; otherwise names what is skipped.
 set -u
 packages=(
     python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
-    mosquitto openssl
+    mosquitto openssl chromium fonts-dejavu-core
 )
 
 missing=()

@@ -27,7 +27,6 @@ WAITING = 4096
 STATUS_S = 0.5
 STATUS_EVERY = 2
 """Status goes out every second, or at once where a state has changed."""
-MAX_SOURCES = 1024
 
 Offered = Label | Event | Still | Report | tuple[str, SessionStart]
 
