@@ -78,7 +78,7 @@ class WebhookTarget(_Target):
     """HTTP POST of the event's JSON. Redirects are not followed."""
 
     kind: Literal["webhook"]
-    url: str = Field(repr=False, pattern=r"^https?://")
+    url: str = Field(repr=False)
     secret: str | None = Field(None, repr=False, min_length=1)
     """Signs each request as the Standard Webhooks specification says; `whsec_` is followed by base64."""
     headers: dict[Header, HeaderValue] = Field(default_factory=dict, repr=False)
@@ -89,14 +89,14 @@ class WebhookTarget(_Target):
     @field_validator("url")
     @classmethod
     def _url_names_a_host(cls, url: str) -> str:
-        return _checked_url(url)
+        return _checked_url(url, "http", "https")
 
 
 class MqttTarget(_Target):
     """Events, and if asked for labels and Home Assistant's discovery, through an MQTT broker."""
 
     kind: Literal["mqtt"]
-    url: str = Field(repr=False, pattern=r"^mqtts?://")
+    url: str = Field(repr=False)
     """mqtt://host[:1883], or mqtts://host[:8883] for TLS. Without credentials: these are below."""
     username: str | None = Field(None, repr=False)
     password: str | None = Field(None, repr=False)
@@ -116,7 +116,7 @@ class MqttTarget(_Target):
     @field_validator("url")
     @classmethod
     def _url_is_an_address(cls, url: str) -> str:
-        parts = urlsplit(_checked_url(url))
+        parts = urlsplit(_checked_url(url, "mqtt", "mqtts"))
         if "@" in parts.netloc or parts.path not in ("", "/") or parts.query:
             raise ValueError("scheme, host and port alone; username and password have keys of their own")
         return url
@@ -199,8 +199,11 @@ class NotifyConfig(Section):
         return self
 
 
-def _checked_url(url: str) -> str:
-    # The value may hold secrets: it is never quoted here.
+def _checked_url(url: str, *schemes: str) -> str:
+    # The value may hold secrets: it is never quoted here. (No pattern of the schema either: in an editor it
+    # may be a ${VARIABLE} still.)
+    if url.partition("://")[0] not in schemes:
+        raise ValueError(f"an address begins with {':// or '.join(schemes)}://")
     if re.search(r"[\x00-\x20\x7f]", url):
         raise ValueError("an address has no blanks or control characters")
     try:

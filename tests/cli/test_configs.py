@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -39,6 +40,31 @@ def test_config_is_right_and_its_sources_can_be_opened(
 def test_editor_accepts_config(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# yaml-language-server: $schema=schema.json\n")
+    schema = json.loads((CONFIGS / "schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(text))
+
+
+def uncommented(text: str) -> str:
+    """The examples that stand in comments at the end of a configuration, as they are when one uses them."""
+    lines = text[text.index("# notify:") :].splitlines()
+    return "\n".join(line[2:] for line in lines if re.match(r"# ( |[a-z_]+:)", line)) + "\n"
+
+
+def yaml_blocks(page: str) -> list[str]:
+    text = (CONFIGS.parent / "docs" / page).read_text()
+    return [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
+
+
+EXAMPLES = [uncommented((CONFIGS / "live.yaml").read_text())]
+EXAMPLES += [block for block in yaml_blocks("notify.md") if block.startswith("notify:")]
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_examples_in_comments_and_on_pages_are_right(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    names = ("DESK_HOOK", "DESK_SECRET", "PHONE_HOOK", "PHONE_SECRET", "MQTT_PASSWORD")
+    config = load_config(tmp_path / "run.yaml", environment=dict.fromkeys(names, "https://example.com/x"))
+    assert config.notify.wanted
     schema = json.loads((CONFIGS / "schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(text))
 

@@ -191,7 +191,7 @@ def test_certificate_that_cannot_be_read_is_a_mistake_in_the_configuration(tmp_p
     [
         ({"url": "mqtt://me:geheim@host"}, "username and password have keys of their own"),
         ({"url": "mqtt://host/path"}, "scheme, host and port alone"),
-        ({"url": "http://host"}, "should match pattern"),
+        ({"url": "http://host"}, "an address begins with mqtt:// or mqtts://"),
         ({"url": "mqtt://host:99999"}, "a port in 1..65535"),
         ({"password": "geheim"}, "a password needs a username"),
         ({"cert_file": "x"}, "cert_file and key_file belong together"),
