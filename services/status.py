@@ -100,6 +100,9 @@ class Status:
             metrics.set_queue_depth(report.service, name, report.gauges["waiting"])
         if report.service != "decode":
             return
+        if report.state == "done":  # it ended, was removed or paused; its last report may follow its end
+            self.ended(name)
+            return
         up = bool(report.gauges.get("source_up"))
         metrics.set_source(name, up=up, lag_ns=report.gauges.get("transport_ns"))
         if not up:

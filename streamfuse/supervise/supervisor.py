@@ -191,7 +191,7 @@ class Supervisor:
     def _look(self, slot: Slot, now_ns: int) -> None:
         if slot.child is not None and (code := slot.child.exit_code()) is not None:
             self._ended(slot, code, now_ns)
-        if slot.over:
+        if slot.over or (slot.wish == "remove" and slot.child is None):
             return
         if self._stop_at_ns is not None:
             self._hasten(slot, now_ns)

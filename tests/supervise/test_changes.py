@@ -108,6 +108,7 @@ def test_roles_are_added_and_removed_while_the_others_go_on(bench: Bench) -> Non
 
     supervisor.run(bench.should_stop, turn)
     assert [slot.role.name for slot in supervisor.slots] == ["left", "third"]
+    assert psutil.Process().children() == [], "and what left was not started again"
     assert not psutil.pid_exists(first["right"])
     assert "lost" not in bench.kinds()
 
