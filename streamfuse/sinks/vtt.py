@@ -52,7 +52,11 @@ class Subtitles:
             self._cues.state, self._tick_events, self._now_ns = held.cues, held.events, held.now_ns
         self._file = PartFile(path, resume=None if resume is None else resume.seal, patience=patience)
         if resume is None:
-            self._file.write(VTT_HEADER)
+            try:
+                self._file.write(VTT_HEADER)
+            except BaseException:
+                self._file.close(complete=False)
+                raise
 
     def write_label(self, label: Label) -> None:
         # The events that a label brought come after it, so they are complete when the next label comes.

@@ -71,6 +71,7 @@ class Runs:
     checkpoint_s: float = 1e-6
     labels: dict[str, Any] = field(default_factory=lambda: dict(EASY))
     resume: bool = True
+    span: tuple[int, int | None] | None = None
 
     def run(
         self, clip: Path, on_item: Callable[[Label | Event], None] = lambda _: None, stop: Stop | None = None
@@ -79,7 +80,7 @@ class Runs:
         config = AppConfig.model_validate(
             {"outputs": self.outputs | {"checkpoint_s": self.checkpoint_s}, "labels": self.labels}
         )
-        run = Run(self.model, config, self.folder, stop or Stop(), resume=self.resume)
+        run = Run(self.model, config, self.folder, stop or Stop(), self.span, self.resume)
         (job,) = find_jobs([str(clip)], self.folder)
         report = Report(job)
         real = RecordedOutputs.write
