@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,4096}$")]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WHSEC = "whsec_"
 _TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 
@@ -85,6 +87,13 @@ class WebhookTarget(_Target):
     """Sent with each request, such as Authorization."""
     ca_file: str | None = None
     """Trusted in place of the system's certificates."""
+
+    @field_validator("secret")
+    @classmethod
+    def _secret_is_a_key(cls, secret: str | None) -> str | None:
+        if secret is not None:
+            webhook_key(secret)
+        return secret
 
     @field_validator("url")
     @classmethod
@@ -197,6 +206,19 @@ class NotifyConfig(Section):
                     known = ", ".join(sorted(self.targets)) or "none"
                     raise ValueError(f"rules name targets that are there ({known}), got {name}")
         return self
+
+
+def webhook_key(secret: str) -> bytes:
+    """The bytes of a shared secret: base64 after `whsec_`, any other text as it is. Raises ValueError."""
+    if not secret.startswith(WHSEC):
+        return secret.encode()
+    try:
+        key = base64.b64decode(secret.removeprefix(WHSEC), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError(f"what stands after `{WHSEC}` must be base64")
+    return key
 
 
 def _checked_url(url: str, *schemes: str) -> str:

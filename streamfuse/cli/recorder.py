@@ -12,7 +12,7 @@ from streamfuse.config import AppConfig, RunConfig
 from streamfuse.errors import WireError
 from streamfuse.model.inspect import inspect_model
 from streamfuse.settings import load_config
-from streamfuse.wire.recording import SCHEMA, write_facts
+from streamfuse.wire.facts import SCHEMA, write_facts
 
 SECTIONS = ("labels", "ticks")
 

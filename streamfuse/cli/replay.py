@@ -20,7 +20,8 @@ from streamfuse.labels.lines import event_line, label_line
 from streamfuse.model.inspect import ModelFile, inspect_model
 from streamfuse.sinks.durable import PartFile
 from streamfuse.types import NS, Event, Label
-from streamfuse.wire.recording import read_facts, read_index, segments, sources_in
+from streamfuse.wire.facts import read_facts
+from streamfuse.wire.recording import read_index, segments, sources_in
 
 if TYPE_CHECKING:
     from streamfuse.services.replay import Findings

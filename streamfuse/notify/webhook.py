@@ -6,7 +6,6 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from importlib.metadata import version
@@ -15,8 +14,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 
 from streamfuse.clock import Clock
-from streamfuse.config_notify import WebhookTarget
-from streamfuse.errors import ConfigError
+from streamfuse.config_notify import WebhookTarget, webhook_key
 from streamfuse.notify.courier import NotTaken
 from streamfuse.notify.rules import Notice
 from streamfuse.types import NS
@@ -27,15 +25,13 @@ MAX_ANSWER = 65_536
 """Bytes of an answer that are read so that its connection can be used again."""
 MAX_WISH_S = 3600.0
 
-PREFIX = "whsec_"
-
 
 class WebhookSender:
     """Posts to one address. Redirects are not followed, and no proxy is taken from the environment."""
 
     def __init__(self, config: WebhookTarget, clock: Clock) -> None:
         self._clock = clock
-        self._key = None if config.secret is None else key_of(config.secret)
+        self._key = None if config.secret is None else webhook_key(config.secret)
         parts = urlsplit(config.url)
         port = f":{parts.port}" if parts.port else ""
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -89,22 +85,6 @@ class WebhookSender:
             mac = hmac.digest(self._key, f"{identity}.{at}.".encode() + body, hashlib.sha256)
             headers["webhook-signature"] = f"v1,{base64.b64encode(mac).decode()}"
         return headers
-
-
-def key_of(secret: str) -> bytes:
-    """The bytes of a shared secret: base64 after `whsec_`, any other text as it is.
-
-    raises  ConfigError, which does not quote it
-    """
-    if not secret.startswith(PREFIX):
-        return secret.encode()
-    try:
-        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if not key:
-        raise ConfigError(f"a webhook's secret after `{PREFIX}` must be base64", got="something else")
-    return key
 
 
 def _wish_s(retry_after: str | None) -> float | None:

@@ -10,7 +10,6 @@ directly before it, and the message's three parts as they were sent.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -21,22 +20,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
 
 from streamfuse.clock import Clock
-from streamfuse.errors import OutputError, WireError
-from streamfuse.sinks.durable import prepare_folder, write_whole
+from streamfuse.errors import WireError
 from streamfuse.types import NS, SessionStart, Tick
 from streamfuse.wire.codec import Body, Message, decode
 from streamfuse.wire.headers import MAX_HEADER, MAX_PAYLOAD, End
 
 log = logging.getLogger(__name__)
 
-SCHEMA = "streamfuse.recording/1"
-FACTS = "recording.json"
 MAGIC = b"streamfuse ticks 1\n"
 MAX_RECORD = MAX_HEADER + MAX_PAYLOAD + 1024
 WAITING = 64
@@ -267,36 +262,3 @@ def _entry(data: bytes, where: str) -> Entry | WireError:
         return Entry(monotonic_ns, wall_ns, lost, decode(parts))
     except (msgspec.DecodeError, WireError) as error:
         return WireError("a record is a message of this version", got=error, where=where)
-
-
-def write_facts(folder: Path, facts: dict[str, Any]) -> None:
-    """Say with which model and settings a recording is made.
-
-    raises  OutputError where the folder cannot be written to, or holds a recording made with others
-    """
-    path = folder / FACTS
-    prepare_folder(path)
-    try:
-        known = read_facts(folder) if path.exists() else facts
-    except WireError as error:
-        raise OutputError("a recording goes into a folder of its own", got=error, where=folder) from None
-    if known != facts:
-        changed = ", ".join(key for key in facts if known.get(key) != facts[key])
-        rule, hint = "a recording is made with one model and configuration", "choose another folder"
-        raise OutputError(rule, got=f"another {changed}", where=folder, hint=hint)
-    write_whole(path, json.dumps(facts, indent=1) + "\n")
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What write_facts() wrote. Raises WireError."""
-    path = folder / FACTS
-    if not path.is_file():
-        hint = "make one with `streamfuse run ... --record DIR`"
-        raise WireError(f"a recording has a file {FACTS}", got="none", where=folder, hint=hint)
-    try:
-        facts = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise WireError(f"{FACTS} is JSON", got=error, where=path) from None
-    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        raise WireError(f"{FACTS} is of {SCHEMA}", got=type(facts).__name__, where=path)
-    return facts

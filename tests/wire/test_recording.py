@@ -17,18 +17,16 @@ from streamfuse.clock import SYSTEM
 from streamfuse.errors import OutputError, WireError
 from streamfuse.types import MS, NS, SessionStart, Tick, TickHead
 from streamfuse.wire.codec import Body, Message, encode
+from streamfuse.wire.facts import SCHEMA, read_facts, write_facts
 from streamfuse.wire.headers import End, Hello
 from streamfuse.wire.recording import (
     MAGIC,
-    SCHEMA,
     Entry,
     Recorder,
-    read_facts,
     read_index,
     read_segment,
     segments,
     sources_in,
-    write_facts,
 )
 from tests.notify.made import FakeClock
 
