@@ -192,10 +192,12 @@ class Progress(Base, tag="progress", frozen=True, kw_only=True):
 class Hello(Base, tag="hello", frozen=True, kw_only=True):
     """A sender (named in `source`) asks its receiver how far things are. seq is one more than the last sent.
 
-    epoch  chosen at random by the sending process: another one means that it was restarted
+    epoch   chosen at random by the sending process: another one means that it was restarted
+    number  counts this sender's Hellos, so that an answer belongs to one of them
     """
 
     epoch: Count
+    number: Count = 0
 
 
 class Credit(Base, tag="credit", frozen=True, kw_only=True):
@@ -205,7 +207,7 @@ class Credit(Base, tag="credit", frozen=True, kw_only=True):
     acked     likewise
     epoch     of the receiving process (and its consumers)
     to        the sender's epoch, as its Hello said
-    answers   the seq of the Hello this answers; None where nothing was asked
+    answers   the number of the Hello this answers; None where nothing was asked
     """
 
     epoch: Count

@@ -53,7 +53,7 @@ class Inbox:
             self._by_connection.pop(peer.connection, None)
             peer.connection = connection
         self._by_connection[connection] = peer
-        return self._credit(peer, hello.seq)
+        return self._credit(peer, hello.number)
 
     def take(self, connection: bytes, seq: int) -> Peer | None:
         """The sender of message `seq`; None: it is nobody's, or came before, and is to be ignored.

@@ -68,16 +68,17 @@ class Outbox:
         self._window = topic.window
         self._heard_ns: int | None = None
         self._asked_ns: int | None = None
-        self._asked_seq: int | None = None
-        """Of the last Hello while something was under way: until it is answered nothing more is sent, for a
-        message behind the Hello would overtake those that have to be sent again."""
+        self._hellos = 0
+        self._asked: tuple[int, int] | None = None
+        """Number and seq of the last Hello while something was under way: until it is answered nothing more
+        is sent, for a message behind the Hello would overtake those that have to be sent again."""
         self.counters: Counter[str] = Counter(produced=0, done=0, dropped=0, lost=0, resent=0)
         self._begin_sequence()
 
     def _begin_sequence(self) -> None:
         """Count from 0 again, towards a receiver that knows nothing."""
         self._epoch, self._greeted, self._next_seq = new_epoch(), False, 0
-        self._asked_seq = None
+        self._asked = None
         self._queue = deque(replace(entry, seq=-1) for entry in self._queue)
 
     @property
@@ -121,7 +122,7 @@ class Outbox:
         """The message to send now, or None: nothing waits, or enough is under way."""
         if not self._queue or not self._greeted or len(self._under_way) >= self._window:
             return None
-        if self._asked_seq is not None:
+        if self._asked is not None:
             return None
         entry = self._queue[0]
         dropped = self._unsaid.pop(entry.source, 0) if entry.data else 0
@@ -149,8 +150,9 @@ class Outbox:
 
     def hello(self, now_ns: int) -> Hello:
         self._asked_ns = now_ns
-        self._asked_seq = self._next_seq if self._under_way else None
-        return Hello(source=self.name, epoch=self._epoch, seq=self._next_seq)
+        self._hellos += 1
+        self._asked = (self._hellos, self._next_seq) if self._under_way else None
+        return Hello(source=self.name, epoch=self._epoch, seq=self._next_seq, number=self._hellos)
 
     def credit(self, credit: Credit, now_ns: int) -> bool:
         """Take the receiver's answer in. True: it is another receiver than before, which knows nothing.
@@ -170,9 +172,9 @@ class Outbox:
         self._window = min(self._topic.window, credit.window)
         while self._under_way and self._under_way[0].seq < credit.acked:
             self.counters["done"] += self._under_way.popleft().data
-        if self._asked_seq is not None and credit.answers == self._asked_seq:
-            self._send_again(credit.seq, self._asked_seq)
-            self._asked_seq = None
+        if self._asked is not None and credit.answers == self._asked[0]:
+            self._send_again(credit.seq, self._asked[1])
+            self._asked = None
         return False
 
     def drop_waiting(self) -> None:
