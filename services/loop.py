@@ -131,6 +131,13 @@ class Reporter:
         )
         self._publisher.publish(self._name, body)
 
+    def follow(self, service: Service, state: State) -> None:
+        """Count a turn; gather what the service counts only where a report is due."""
+        if self._clock.monotonic_ns() < self._due_ns and state == self._last_state:
+            self._counter += 1
+            return
+        self.report(state, service.counters, service.gauges)
+
     def allow(self, allowance_ms: int) -> None:
         """Say at once that the next step may take so long."""
         self._due_ns = 0
@@ -167,7 +174,7 @@ def serve(service: Service, wire: Wire, reporter: Reporter, stop: Stop, clock: C
             wire.check()
         due_ns = service.turn(now_ns)
         state: State = "draining" if asked else service.state
-        reporter.report(state, service.counters, service.gauges)
+        reporter.follow(service, state)
         if not service.finished:
             until_ns = min(due_ns, reporter.due_ns, now_ns + ANSWER_NS)
             wait([*service.ports(), stop.wake.fileno()], until_ns - clock.monotonic_ns())
