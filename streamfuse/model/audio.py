@@ -88,6 +88,10 @@ class AudioBranch(nn.Module):
         self.lstm: Any = nn.LSTM(2 * coefficients, HIDDEN, LAYERS, batch_first=True, dropout=dropout)
         self.colour: Any = nn.Linear(2 * coefficients, COLOUR)
 
+    def set_statistics(self, mfcc: Tensor) -> None:
+        """Whiten by the mean and deviation of these MFCCs (N, C)."""
+        self.norm.set_statistics(mfcc.mean(0), mfcc.std(0).clamp(min=1e-3))
+
     def state_shapes(self) -> list[tuple[str, list[int]]]:
         """Name and shape of each state tensor of one stream; the batch is dimension 1 of h and c."""
         return [

@@ -62,10 +62,13 @@ def load_network(file: ModelFile) -> Network:
     return network.eval()
 
 
-def export_model(network: Network, spec: ModelSpec, path: str | os.PathLike[str]) -> ModelSpec:
+def export_model(
+    network: Network, spec: ModelSpec, path: str | os.PathLike[str], *, keep_weights: bool = True
+) -> ModelSpec:
     """Script, freeze and write the network with its description; the file appears whole or not at all.
 
     spec     of network_spec(), with what training adds: temperatures, thresholds, data, quality
+    keep_weights  also as they were before freezing: twice the size, for load_network()
     returns  the spec as written: state, warm_ticks and weights_sha256 are filled in here
     """
     if any(not torch.isfinite(tensor).all() for tensor in network.state_dict().values()):
@@ -78,12 +81,14 @@ def export_model(network: Network, spec: ModelSpec, path: str | os.PathLike[str]
         warm_ticks=network.receptive_field,
         weights_sha256=weights_sha256(network),
     )
-    weights = dump_weights(network)
+    extra: dict[str, str | bytes] = {SPEC_FILE: spec.to_json()}
+    if keep_weights:
+        extra[WEIGHTS_FILE] = dump_weights(network)
     for weight in network.parameters():
         if weight.dim() == 4:  # a tenth faster at batch 1; the state keeps its pictures in this order too
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     program = torchscript.freeze(Stepper(network), keep=("init_state",))
-    write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json(), WEIGHTS_FILE: weights}), path)
+    write_model(torchscript.dump(program, extra), path)
     return spec
 
 

@@ -95,11 +95,12 @@ class Gated(nn.Module):
     def __init__(self, dims: Sequence[int]) -> None:
         super().__init__()
         self.project: Any = Projections(dims, WIDTH)
-        self.gates = nn.Linear(sum(dims), len(dims) * WIDTH)
+        # From the projected features: a quarter of the weights that gates on all the features would take.
+        self.gates = nn.Linear(len(dims) * WIDTH, len(dims) * WIDTH)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        gates = torch.sigmoid(self.gates(torch.cat(features, -1)))
         projected = torch.tanh(torch.cat(self.project(features), -1))
+        gates = torch.sigmoid(self.gates(projected))
         batch, ticks = gates.size(0), gates.size(1)
         return (gates * projected).reshape(batch, ticks, len(features), -1).sum(-2)
 

@@ -112,12 +112,14 @@ class StateSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which of our networks it is; enough to build it again for training.
 
+    sound         the sound branch: "lstm", or "conv", which looks at the spectrum first
     memory_ticks  the running means are plain means up to here and then forget at this rate
     max_gap_ms    a modality that was away for longer begins anew
     """
 
     preset: str = "base"
     fusion: str = "gated"
+    sound: str = "lstm"
     memory_ticks: int = 32
     max_gap_ms: int = 2000
 

@@ -5,6 +5,8 @@ Fitted on the `tune` part, which is neither learned from nor reported.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +55,11 @@ def fit_temperature(
             return softmax_loss(cooled, truth.astype(np.int64), weights)
         return sigmoid_loss(cooled, truth.astype(np.float64), weights)
 
+    return best_temperature(loss)
+
+
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """The T > 0 at which `loss` of log T is least, by golden section."""
     ratio = (np.sqrt(5.0) - 1.0) / 2.0
     low, high = np.log(COLDEST), np.log(HOTTEST)
     left, right = high - ratio * (high - low), low + ratio * (high - low)

@@ -13,7 +13,7 @@ from streamfuse.training.motion import Camera
 from streamfuse.training.pairs import Heard, Seen
 from streamfuse.training.schedule import Report
 from streamfuse.training.sound import SoundMixer
-from streamfuse.training.stages import FRAME, branch_state, fused
+from streamfuse.training.stages import branch_state, fused
 
 SURE = 0.5
 """A tick of sound is used where its target has at least this weight."""
@@ -21,19 +21,22 @@ BATCH = 32
 
 
 @torch.no_grad()
-def seen_features(network: Network, camera: Camera, clips: int, report: Report) -> Seen:
-    """Film `clips` clips and keep what the picture branch says at the end of each."""
-    branch = network.videos[FRAME].eval()
-    if isinstance(branch, LiteBranch):
-        branch = fused(branch)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+def seen_features(network: Network, spec: ModelSpec, camera: Camera, clips: int, report: Report) -> Seen:
+    """Film `clips` clips and keep what each view's branch says at the end of them."""
+    branches = [fused(one) if isinstance(one, LiteBranch) else one.eval() for one in network.videos]
+    found: list[tuple[Tensor, ...]] = []
     for done in range(0, clips, BATCH):
         batch = camera.batch(BATCH)
-        feature, _ = branch.clip(batch.frames, branch_state(branch.state_shapes(network.size), BATCH))
-        found.append((feature[:, -1], batch.place, batch.emotion))
+        features = []
+        for view, branch in zip(spec.views, branches, strict=True):
+            shown = batch.faces if view == "face" else batch.frames
+            feature, _ = branch.clip(shown, branch_state(branch.state_shapes(network.size), BATCH))
+            features.append(feature[:, -1])
+        found.append((batch.place, batch.emotion, batch.faced, *features))
         report("look", done / clips, {"clips": done})
-    feature, place, emotion = (torch.cat(some) for some in zip(*found, strict=True))
-    return Seen(feature, place, emotion)
+    place, emotion, faced, *features = (torch.cat(some) for some in zip(*found, strict=True))
+    there = [faced if view == "face" else torch.ones_like(faced) for view in spec.views]
+    return Seen(tuple(features), tuple(there), place, emotion)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ camera sees a person in a place.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,18 +29,59 @@ SMALL_FACE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class PictureBatch:
-    """frames (B, T, 1, S, S) as the model takes them; place (B,) and emotion (B,), -1 where not asked."""
+    """frames (B, T, 1, S, S) as the model takes them; place (B,) and emotion (B,), -1 where not asked.
+
+    faces  the same of the face in them, as a face view shows it, where `faced` (B,); else anything
+    """
 
     frames: Tensor
     place: Tensor
     emotion: Tensor
+    faces: Tensor
+    faced: Tensor
+
+
+class Drawn(NamedTuple):
+    """One picture to be filmed, what it shows, and the face in it, if there is one."""
+
+    image: np.ndarray
+    place: int
+    emotion: int
+    face: np.ndarray | None = None
+
+
+def crop_path(rng: np.random.Generator, clips: int, ticks: int) -> Tensor:
+    """How a face view looks at a face crop: nearly whole, as steady as the view is; (clips * T, 2, 3)."""
+    each = np.repeat(rng.normal(0.0, 1.0, (5, clips)), ticks, axis=1)
+    shake = rng.normal(0.0, 0.01, (2, clips * ticks))
+    zoom, angle, stretch = 0.96 + 0.08 * each[0], 0.12 * each[1], np.exp(0.05 * each[2])
+    x, y = 0.06 * each[3:5] + shake
+    mirror = np.repeat(rng.choice([-1.0, 1.0], clips), ticks)
+    across = np.stack([mirror * zoom * np.cos(angle), -zoom * stretch * np.sin(angle), x], -1)
+    down = np.stack([mirror * zoom * np.sin(angle), zoom * stretch * np.cos(angle), y], -1)
+    return torch.from_numpy(np.stack([across, down], -2).astype(np.float32))
+
+
+def shrunk(face: np.ndarray, share: float) -> np.ndarray:
+    """A face with no more detail than it has at `share` of its size, at its size."""
+    side = face.shape[0]
+    small = max(16, int(side * share))
+    image = torch.from_numpy(face).float()[None, None]
+    less = F.interpolate(image, (small, small), mode="bilinear", antialias=True)
+    back: np.ndarray = F.interpolate(less, (side, side), mode="bilinear")[0, 0].numpy()
+    return back.astype(np.uint8)
 
 
 class Camera:
-    """Draws training clips from the `train` part of a cache; the same seed, the same clips."""
+    """Draws training clips from the `train` part of a cache; the same seed, the same clips.
 
-    def __init__(self, cache: PictureCache, spec: FrameSpec, ticks: int, seed: int) -> None:
-        self.cache, self.spec, self.ticks = cache, spec, ticks
+    crops  also show the face of each picture that has one, as a face view would
+    """
+
+    def __init__(
+        self, cache: PictureCache, spec: FrameSpec, ticks: int, seed: int, *, crops: bool = False
+    ) -> None:
+        self.cache, self.spec, self.ticks, self.crops = cache, spec, ticks, crops
         self.rng = np.random.default_rng(seed)
         self.places: list[list[int]] = [[] for _ in PLACES]
         self.faces: dict[int, list[int]] = {}
@@ -60,33 +102,36 @@ class Camera:
 
     def batch(self, clips: int) -> PictureBatch:
         """Clips drawn at random."""
-        images, place, emotion = [], [], []
-        for _ in range(clips):
-            image, where, mood = self._draw()
-            images.append(image)
-            place.append(where)
-            emotion.append(mood)
-        frames = self.film(torch.from_numpy(np.stack(images)))
-        return PictureBatch(frames, torch.tensor(place), torch.tensor(emotion))
+        drawn = [self._draw() for _ in range(clips)]
+        frames = self.film(torch.from_numpy(np.stack([one.image for one in drawn])))
+        faced = torch.tensor([one.face is not None for one in drawn])
+        # A face view without a face shows nothing; here anything, at the cost of nothing.
+        faces = torch.zeros_like(frames)
+        if self.crops and bool(faced.any()):
+            shown = np.stack([one.face for one in drawn if one.face is not None])
+            faces[faced] = self.film(torch.from_numpy(shown), crop_path(self.rng, len(shown), self.ticks))
+        place = torch.tensor([one.place for one in drawn])
+        return PictureBatch(frames, place, torch.tensor([one.emotion for one in drawn]), faces, faced)
 
     def of(self, indices: list[int]) -> Tensor:
         """A clip of each of these pictures, frames (B, T, 1, S, S)."""
         return self.film(torch.from_numpy(self.cache.luma[indices]))
 
-    def _draw(self) -> tuple[np.ndarray, int, int]:
+    def _draw(self) -> Drawn:
         rng = self.rng
         faced = self.feelings and (rng.random() < FACE_SHARE or not self.place_odds.sum())
         if not faced:
             place = int(rng.choice(len(PLACES), p=self.place_odds))
-            return self.cache.luma[rng.choice(self.places[place])], place, EMOTIONS.index("none")
+            return Drawn(self.cache.luma[rng.choice(self.places[place])], place, EMOTIONS.index("none"))
         mood = self.feelings[rng.choice(len(self.feelings), p=self.feeling_odds)]
         face = self.cache.luma[rng.choice(self.faces[mood])]
         if rng.random() < BARE_FACE_SHARE or not self.place_odds.sum():
-            return face, IGNORED, mood
+            return Drawn(face, IGNORED, mood, face)
         place = int(rng.choice(len(PLACES), p=self.place_odds))
         scene = self.cache.luma[rng.choice(self.places[place])]
         share = float(rng.uniform(0.35, 0.95))
-        return self.set_into(scene, face, share), place if share < SMALL_FACE else IGNORED, mood
+        asked = place if share < SMALL_FACE else IGNORED
+        return Drawn(self.set_into(scene, face, share), asked, mood, shrunk(face, share))
 
     def set_into(self, scene: np.ndarray, face: np.ndarray, share: float) -> np.ndarray:
         """The face, `share` of the side of the frame, faded into the scene at its edges."""
@@ -128,12 +173,17 @@ class Camera:
         )
         return torch.from_numpy(rows.reshape(clips * ticks, 2, 3).astype(np.float32))
 
-    def film(self, luma: Tensor) -> Tensor:
-        """luma (B, H, W) uint8 -> clips (B, T, 1, S, S), normalised as the frame window does it."""
+    def film(self, luma: Tensor, path: Tensor | None = None) -> Tensor:
+        """luma (B, H, W) uint8 -> clips (B, T, 1, S, S), normalised as the frame window does it.
+
+        path  where the camera looks (B * T, 2, 3); by default anywhere in the picture, moving
+        """
         clips, ticks, size = len(luma), self.ticks, self.spec.size
         source = (luma.float() / 255.0)[:, None, None].expand(-1, ticks, -1, -1, -1).flatten(0, 1)
         fine = size * 3 // 2
-        grid = F.affine_grid(self._path(clips), [clips * ticks, 1, fine, fine], align_corners=False)
+        grid = F.affine_grid(
+            self._path(clips) if path is None else path, [clips * ticks, 1, fine, fine], align_corners=False
+        )
         seen = F.grid_sample(source, grid, padding_mode="reflection", align_corners=False)
         seen = F.interpolate(seen, (size, size), mode="bilinear", antialias=True)
         seen = self._sensor(seen.view(clips, ticks, 1, size, size))

@@ -20,13 +20,17 @@ IGNORED = -1
 NONE = EMOTIONS.index("none")
 MISSING_SHARE = 0.25
 """Of the pairs: no picture; and as many: no sound."""
+OVERLOOKED = 0.15
+"""Of the faces: the face view did not find them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Picture features (N, D) with their place and emotion (N,), -1 where not known."""
+    """Features (N, D) of each view and whether it had something to see (N,); place and emotion (N,), -1
+    where not known."""
 
-    feature: Tensor
+    features: tuple[Tensor, ...]
+    there: tuple[Tensor, ...]
     place: Tensor
     emotion: Tensor
 
@@ -44,8 +48,9 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    picture: Tensor
-    sound: Tensor
+    """features: one (B, D) per modality, views first; present (B, M)."""
+
+    features: tuple[Tensor, ...]
     present: Tensor
     scene: Tensor
     emotion: Tensor
@@ -116,9 +121,14 @@ class Pairs:
         drawn = np.array([self._draw() for _ in range(size)])
         p, s = torch.from_numpy(drawn[:, 0]), torch.from_numpy(drawn[:, 1])
         fate = torch.from_numpy(self.rng.random(size))
-        present = torch.stack([fate >= MISSING_SHARE, fate < 1.0 - MISSING_SHARE], 1)
-        sees, hears = present[:, 0], present[:, 1]
         seen, heard = self.seen, self.heard
+        sees, hears = fate >= MISSING_SHARE, fate < 1.0 - MISSING_SHARE
+        looks = []
+        for view, there in enumerate(seen.there):
+            # The first view is the whole picture, and not overlooked.
+            noticed = torch.from_numpy(self.rng.random(size)) >= (OVERLOOKED if view else 0.0)
+            looks.append(sees & there[p] & noticed)
+        present = torch.stack([*looks, hears], 1)
         # A face in scenery is in the place that is heard where the picture does not show one.
         shown = torch.where(sees, seen.place[p], IGNORED)
         scene = torch.where((shown == IGNORED) & hears, heard.place[s], shown)
@@ -126,7 +136,8 @@ class Pairs:
         face = torch.where(sees, seen.emotion[p], IGNORED)
         emotion = torch.where(voice > NONE, voice, torch.where(sees, face, voice))
         asked = heard.asked[s] * hears
-        return PairBatch(seen.feature[p], heard.feature[s], present, scene, emotion, heard.sounds[s], asked)
+        features = (*(one[p] for one in seen.features), heard.feature[s])
+        return PairBatch(features, present, scene, emotion, heard.sounds[s], asked)
 
 
 def _where(mask: Tensor) -> np.ndarray:

@@ -37,9 +37,12 @@ def _side_by_side(model: Model, trials: Sequence[Trial]) -> list[list[F32]]:
     video = np.zeros(spec.video_shape(count), np.float32)
     present = np.zeros((count, len(spec.views) + 1), np.bool_)
     for row, one in enumerate(trials):
-        if one.picture is not None:
-            video[row, 0] = one.picture[None]
-        present[row, 0], present[row, -1] = one.picture is not None, one.sound is not None
+        for view, name in enumerate(spec.views):
+            shown = one.face if name == "face" else one.picture
+            present[row, view] = shown is not None
+            if shown is not None:
+                video[row, view] = shown[None]
+        present[row, -1] = one.sound is not None
     state = model.init_state(count)
     heads: list[list[F32]] = [[] for _ in spec.heads]
     for tick in range(max(one.ticks for one in trials)):

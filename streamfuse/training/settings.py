@@ -29,8 +29,8 @@ class DataSettings(Section):
 class NetworkSettings(Section):
     preset: str = "lite"
     fusion: str = "hybrid"
-    sound: str = "lstm"
-    """The sound branch: lstm or conv."""
+    sound: Literal["lstm", "gru", "conv"] = "lstm"
+    """The sound branch."""
     views: tuple[Literal["frame", "face"], ...] = ("frame",)
     memory_ticks: int = Field(32, ge=1, le=100_000)
     picture_side: int | None = Field(None, ge=32, le=512)
@@ -39,6 +39,9 @@ class NetworkSettings(Section):
     """Learned from a list of data sets: what the pictures are made of."""
     pretrained: str | None = None
     """EfficientNet-Lite0 weights for the preset `lite`; see training/pretrained.py."""
+    frozen: bool = False
+    """Learned from a list of data sets: the pretrained layers stay as they are, one picture at a time; only
+    what is above them learns."""
 
 
 class StageSettings(Section):

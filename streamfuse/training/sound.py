@@ -31,6 +31,8 @@ FLOOR = float(np.log(1e-10))
 """The log-mel of digital silence."""
 SPEECH_SHARE, SILENCE_SHARE = 0.62, 0.03
 BACKGROUND_SHARE, SECOND_SOUND_SHARE = 0.3, 0.2
+THROATS, PACES = (0.85, 1.15), (0.85, 1.18)
+"""How far the bands and the time of a voice are stretched: speakers are few, and of few kinds."""
 LEAST_SNR_TO_HEAR_DB = 10.0
 """Speech further above its background than this: nobody is asked what the background is."""
 ONSET_FRAMES = 50.0
@@ -165,7 +167,7 @@ class SoundMixer:
         rng, index = self.rng, self._draw_scenery()
         bands = self._crop(index)
         if rng.random() < 0.5:
-            bands = warp(bands, rng.uniform(0.92, 1.08), 1.0)
+            bands = warp(bands, rng.uniform(*THROATS), 1.0)
         bands = bands + np.float32(rng.normal(0.0, 1.5))
         self._name(index)
         if rng.random() < SECOND_SOUND_SHARE:
@@ -182,7 +184,7 @@ class SoundMixer:
         rng = self.rng
         key = self.voices[rng.choice(len(self.voices), p=self.voice_odds)]
         index = self.speech[key][rng.integers(len(self.speech[key]))]
-        voice = warp(self.cache.bands(index), rng.uniform(0.92, 1.08), rng.uniform(0.9, 1.12))
+        voice = warp(self.cache.bands(index), rng.uniform(*THROATS), rng.uniform(*PACES))
         voice = voice + np.float32(rng.normal(0.0, 1.2))
         first, last = active(voice)
         cut = int(rng.integers(0, first + 1)) if rng.random() < 0.7 else 0

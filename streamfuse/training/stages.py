@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from streamfuse.kernels.spec import MfccSpec
+from streamfuse.model.audio import AudioBranch
 from streamfuse.model.lite import Conv, LiteBranch
 from streamfuse.model.network import Network
 from streamfuse.model.spec import ModelSpec
@@ -57,7 +58,7 @@ def branch_state(shapes: list[tuple[str, list[int]]], batch: int) -> list[Tensor
 def set_sound_statistics(network: Network, mixer: SoundMixer, spec: MfccSpec, streams: int = 256) -> None:
     """Whiten by the mean and deviation of what training will hear, noise and silence included."""
     heard = mfcc_from_log_mel(mixer.batch(streams).bands, spec).flatten(0, 1)
-    network.audio.norm.set_statistics(heard.mean(0), heard.std(0).clamp(min=1e-3))
+    network.audio.set_statistics(heard)
 
 
 def remember_long(lstm: nn.LSTM) -> None:
@@ -88,7 +89,9 @@ def train_sound(
     """Stage one: the sound branch and its heads."""
     audio, heads = network.audio, heads_of(network, len(spec.views), spec)
     feelings = nn.Linear(audio.features, len(FEELINGS))
-    remember_long(audio.lstm)
+    if isinstance(audio, AudioBranch):
+        # One step a frame; the other branch makes one a tick, and needs no help to look back.
+        remember_long(audio.lstm)
     learned = nn.ModuleList([audio, feelings, *heads.values()]).train()
     frames = spec.frames_per_tick
     ends = torch.arange(settings.ticks) * frames + frames - 1
@@ -233,7 +236,7 @@ def train_fusion(
         gone = absent.split(network.dims)
         features = [
             torch.where(batch.present[:, m, None], one, gone[m])[:, None]
-            for m, one in enumerate((batch.picture, batch.sound))
+            for m, one in enumerate(batch.features)
         ]
         logits = dict(zip(names, network.fusion(features, batch.present), strict=True))
         losses = []

@@ -21,16 +21,23 @@ from streamfuse.model.network import PRESETS, Network, build_network, network_sp
 from streamfuse.model.runtime import load_model
 from streamfuse.model.spec import HeadSpec, ModelSpec
 from streamfuse.training.cache import Progress, cache_pictures, cache_sound
-from streamfuse.training.calibrate import fitted_head
+from streamfuse.training.calibrate import said_threshold, unknown_threshold
 from streamfuse.training.card import DESCRIPTION, sources
+from streamfuse.training.certainty import (
+    Heard,
+    clip_means,
+    fit_certainty,
+    set_certainty,
+    situation_of,
+)
 from streamfuse.training.datasets.meaning import EMOTIONS, PLACES, SOUNDS
 from streamfuse.training.datasets.recordings import Recordings, read_recordings
 from streamfuse.training.evaluate import SETTLE_TICKS, Score, evaluate, qualities
 from streamfuse.training.listen import heard_features, seen_features
 from streamfuse.training.motion import Camera
 from streamfuse.training.pairs import Pairs
-from streamfuse.training.portraits import Portraits, train_faces
 from streamfuse.training.play import play
+from streamfuse.training.portraits import Portraits, train_faces
 from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
 from streamfuse.training.schedule import Report
 from streamfuse.training.settings import TrainConfig, division_of
@@ -131,9 +138,7 @@ class Run:
 
     def _face(self) -> None:
         portraits = Portraits(self.pictures, self.spec.video.picture, self.config.seed + 6)
-        train_faces(
-            self.network, self.spec, portraits, self.config.faces, self.config.dropout, self.report
-        )
+        train_faces(self.network, self.spec, portraits, self.config.faces, self.config.dropout, self.report)
 
     def _fuse(self) -> None:
         settings = self.config.fusion
@@ -162,40 +167,48 @@ class Run:
 
 
 def calibrated(network: Network, spec: ModelSpec, recordings: Recordings, scratch: Path) -> ModelSpec:
-    """The spec with each head's temperature and threshold, fitted on the `tune` part."""
+    """The spec with each head's threshold, and the certainties in the network, fitted on the `tune` part."""
+    network.certainty.fill_(1.0)
     scratch.parent.mkdir(parents=True, exist_ok=True)
     export_model(network, spec, scratch)
     model = load_model(scratch, device="cpu")
     suites = build_suites(recordings, "tune", spec)
-    heads = []
     played: dict[int, list[list[np.ndarray]]] = {}
+    for suite in suites:
+        if id(suite.trials) not in played:
+            played[id(suite.trials)] = play(model, suite.trials)
+    heads = []
     for index, head in enumerate(spec.heads):
         some = [suite for suite in suites if suite.head == head.name]
-        for suite in some:
-            if id(suite.trials) not in played:
-                played[id(suite.trials)] = play(model, suite.trials)
-        heads.append(_calibrated_head(head, some, [played[id(suite.trials)] for suite in some], index))
+        if not some:
+            heads.append(head)
+            continue
+        heard = _answers(head, some, [played[id(suite.trials)] for suite in some], index, spec)
+        certainty = fit_certainty(heard, head, network.certainty.size(1))
+        set_certainty(network, index, certainty)
+        told = clip_means(heard, head, certainty[heard.situation])
+        if head.kind == "softmax":
+            threshold = unknown_threshold(told, heard.truth, heard.weight)
+        else:
+            threshold = said_threshold(told, heard.truth)
+        heads.append(msgspec.structs.replace(head, temperature=1.0, threshold=round(threshold, 3)))
     return msgspec.structs.replace(spec, heads=tuple(heads))
 
 
-def _calibrated_head(
-    head: HeadSpec, suites: list[Suite], answers: list[list[list[np.ndarray]]], index: int
-) -> HeadSpec:
-    logits, truth, weight = [], [], []
+def _answers(
+    head: HeadSpec, suites: list[Suite], answers: list[list[list[np.ndarray]]], index: int, spec: ModelSpec
+) -> Heard:
+    """What the model said to the clips of these suites, and what is true; every suite counts alike."""
+    logits, truth, weight, situation = [], [], [], []
     for suite, played in zip(suites, answers, strict=True):
         kept = asked(suite) if head.kind == "softmax" else _known(suite)
         for n in kept:
             one = played[n][index]
-            ticks = one[min(SETTLE_TICKS, len(one) - 1) :]
-            right = _truth(suite, n, head)
-            logits.append(ticks)
-            truth.append(np.broadcast_to(right, (len(ticks), *np.shape(right))))
-            # Every suite counts alike, and in it every clip.
-            weight.append(np.full(len(ticks), 1.0 / (len(ticks) * len(kept))))
-    if not logits:
-        return head
-    x, y, w = np.concatenate(logits), np.concatenate(truth), np.concatenate(weight)
-    return fitted_head(head, x, y, w)
+            logits.append(one[min(SETTLE_TICKS, len(one) - 1) :])
+            truth.append(_truth(suite, n, head))
+            weight.append(1.0 / len(kept))
+            situation.append(situation_of(suite.trials[n], spec))
+    return Heard(logits, np.stack(truth).astype(np.int64), np.array(weight), np.array(situation))
 
 
 def _known(suite: Suite) -> list[int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from streamfuse.faces.view import FaceView
 from streamfuse.kernels.frame_window import frame_window
 from streamfuse.kernels.mfcc import mfcc
 from streamfuse.model.spec import ModelSpec
@@ -26,6 +27,7 @@ from streamfuse.training.datasets.meaning import (
     emotion_index,
 )
 from streamfuse.training.datasets.recordings import Part, Recording, Recordings, of_part
+from streamfuse.types import Picture, TickHead
 
 F32 = npt.NDArray[np.float32]
 STILL_TICKS = 4
@@ -41,12 +43,14 @@ PAIRS = 120
 class Trial:
     """One clip. picture (C, S, S) is shown in every tick; sound (ticks * n, n_mfcc); None is missing.
 
+    face   what the face view makes of the picture, where the model has one and it found a face
     truth  head -> class, for softmax heads; sounds: the labels that are heard, None where not known
     """
 
     ticks: int
     picture: F32 | None = None
     sound: F32 | None = None
+    face: F32 | None = None
     truth: dict[str, int] = field(default_factory=dict)
     sounds: tuple[str, ...] | None = None
 
@@ -77,28 +81,40 @@ def sound_trial(row: Recording, spec: ModelSpec) -> Trial | None:
         if row.label in SOUND_PLACES:
             truth["scene"] = SOUND_PLACES[row.label]
     sounds = (row.label,) if row.label in SOUNDS else ()
-    return Trial(ticks, None, heard[: ticks * spec.frames_per_tick], truth, sounds)
+    return Trial(ticks, None, heard[: ticks * spec.frames_per_tick], None, truth, sounds)
 
 
 def picture_trial(row: Recording, spec: ModelSpec) -> Trial:
     """A picture alone."""
-    seen = frame_window([read_picture(row.path)], spec.video.picture)[0]
+    picture = read_picture(row.path)
+    seen = frame_window([picture], spec.video.picture)[0]
+    face = face_in(picture, spec) if "face" in spec.views else None
     if row.kind == "face_image":
         emotion = emotion_index(row.label)
-        return Trial(STILL_TICKS, seen, None, {"emotion": emotion} if emotion > 0 else {})
+        return Trial(STILL_TICKS, seen, None, face, {"emotion": emotion} if emotion > 0 else {})
     truth = {"emotion": EMOTIONS.index("none")}
     if row.label in PICTURE_PLACES:
         truth["scene"] = PICTURE_PLACES[row.label]
-    return Trial(STILL_TICKS, seen, None, truth)
+    return Trial(STILL_TICKS, seen, None, face, truth)
+
+
+def face_in(picture: Picture, spec: ModelSpec) -> F32 | None:
+    """What the face view shows of a picture that is held before the camera."""
+    found = FaceView().see(TickHead("", 0, 0, 0, spec.video.hop_ns, "ok", "missing"), picture)
+    return None if found is None else frame_window([found[0]], spec.video.picture)[0]
 
 
 def degraded(suite: Suite, name: str, change: Callable[[F32], F32], spec: ModelSpec) -> Suite:
     """The same suite with `change` applied to its pictures in [0, 1]."""
     mean, std = np.float32(spec.video.picture.mean[0]), np.float32(spec.video.picture.std[0])
+
+    def worse(shown: F32 | None) -> F32 | None:
+        if shown is None:
+            return None
+        return ((np.clip(change(shown * std + mean), 0, 1) - mean) / std).astype(np.float32)
+
     trials = tuple(
-        replace(
-            one, picture=((np.clip(change(one.picture * std + mean), 0, 1) - mean) / std).astype(np.float32)
-        )
+        replace(one, picture=worse(one.picture), face=worse(one.face))
         for one in suite.trials
         if one.picture is not None
     )
@@ -122,14 +138,15 @@ def composed(
         ticks = min(sound.ticks, PAIR_TICKS)
         start = int(rng.integers(0, sound.ticks - ticks + 1)) * frames
         played = sound.sound[start : start + ticks * frames]
-        trials.append(Trial(ticks, picture.picture, played, {head: label}, sound.sounds))
+        trials.append(Trial(ticks, picture.picture, played, picture.face, {head: label}, sound.sounds))
     return trials
 
 
 def alone(trials: Sequence[Trial], modality: str) -> tuple[Trial, ...]:
     """The same clips with the other modality missing."""
-    gone = "sound" if modality == "picture" else "picture"
-    return tuple(replace(one, **{gone: None}) for one in trials)  # type: ignore[arg-type]
+    if modality == "picture":
+        return tuple(replace(one, sound=None) for one in trials)
+    return tuple(replace(one, picture=None, face=None) for one in trials)
 
 
 def _by_source(rows: Sequence[Recording], kept: Sequence[int]) -> dict[str, list[int]]:

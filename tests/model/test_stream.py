@@ -62,6 +62,51 @@ def test_steps_equal_both_kinds_of_clip(preset: str, size: int) -> None:
         assert relative(state, volumetric[1]) <= SINGLE
 
 
+def test_other_sound_branch_streams_too() -> None:
+    spec = small_spec(sound="conv", fusion="hybrid")
+    network, inputs = random_network(spec), random_inputs(spec, TICKS, batch=2)
+    whole, last = run_chunks(network, inputs, [TICKS])
+    for chunks in (CHUNKINGS[0], CHUNKINGS[-1]):
+        logits, state = run_chunks(network, inputs, chunks, by_step=len(chunks) == TICKS)
+        assert relative(logits, whole) <= SINGLE
+        assert relative(state, last) <= SINGLE
+
+
+def test_a_view_that_nobody_has_is_not_computed_and_changes_nothing() -> None:
+    """A batch of its own (skipped) and one beside a stream that has a face (computed, not used)."""
+    spec = small_spec(views=("frame", "face"), fusion="hybrid")
+    network = random_network(spec)
+    video, audio, present = random_inputs(spec, 4, batch=2)
+    present[0, 1] = False
+    together, both = run_chunks(network, (video, audio, present), [1] * 4, by_step=True)
+    stepped: list[int] = []
+    whole_step = network.videos[1].step
+    network.videos[1].step = lambda x, state: (stepped.append(len(x)), whole_step(x, state))[1]
+    one = slice(0, 1)
+    alone, state = run_chunks(network, (video[one], audio[one], present[one]), [1] * 4, by_step=True)
+    assert relative(alone, [head[one] for head in together]) <= SINGLE
+    assert stepped == [0] * 4, "no row of the face's branch was computed"
+    age, rows = state[0], [s.select(d.batch_dim, 0) for s, d in zip(both, spec.state, strict=True)]
+    assert age.tolist() == [[0.0, 4.0, 0.0]]
+    for got, want, named in zip(state, rows, spec.state, strict=True):
+        assert torch.allclose(got.select(named.batch_dim, 0), want, atol=1e-5), named.name
+
+
+def test_certainty_of_what_is_there_scales_the_answers() -> None:
+    spec = small_spec(fusion="decision")
+    network = random_network(spec)
+    video, audio, present = random_inputs(spec, 1, batch=3)
+    present = torch.tensor([[True, True], [True, False], [False, True]])
+    before, _ = run_chunks(network, (video, audio, present), [1], by_step=True)
+    network.certainty[1] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    after, _ = run_chunks(network, (video, audio, present), [1], by_step=True)
+    clip, _ = run_chunks(network, (video, audio, present), [1])
+    want = before[1] * torch.tensor([4.0, 2.0, 3.0])[:, None, None]
+    assert torch.allclose(after[1], want)
+    assert torch.allclose(clip[1], want, atol=1e-5)
+    assert torch.equal(after[0], before[0])
+
+
 def test_colour_and_two_views_stream_too() -> None:
     spec = small_spec(colour="rgb", views=("frame", "face"))
     network, inputs = random_network(spec), random_inputs(spec, 6)

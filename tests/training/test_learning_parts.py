@@ -17,7 +17,7 @@ from streamfuse.training.datasets.recordings import Division, read_recordings
 from streamfuse.training.features import log_mel, mfcc_from_log_mel
 from streamfuse.training.losses import masked_cross_entropy, masked_sigmoid
 from streamfuse.training.motion import Camera
-from streamfuse.training.pairs import Heard, Pairs, Seen
+from streamfuse.training.pairs import OVERLOOKED, Heard, Pairs, Seen
 from streamfuse.training.sound import SoundMixer
 from tests.training.tree import tone, write_tree
 
@@ -61,8 +61,12 @@ def test_log_mel_then_dct_is_the_kernels_mfcc(seconds: float) -> None:
 def pairs() -> Pairs:
     """Features that say where they come from: the picture's index, and 1000 + the sound's."""
     places, emotions = len(PLACES), len(EMOTIONS)
+    index = torch.arange(places + emotions - 1, dtype=torch.float32)[:, None]
+    there = torch.ones(len(index), dtype=torch.bool)
+    faced = torch.arange(len(index)) >= places
     seen = Seen(
-        torch.arange(places + emotions - 1, dtype=torch.float32)[:, None],
+        (index, 500 + index),
+        (there, faced),
         torch.tensor([*range(places), *[-1] * (emotions - 1)]),
         torch.tensor([*[0] * places, *range(1, emotions)]),
     )
@@ -80,9 +84,11 @@ def test_pairs_targets_are_those_of_what_is_there() -> None:
     made = pairs()
     batch = made.batch(2000)
     for n in range(2000):
-        picture, sound = int(batch.picture[n, 0]), int(batch.sound[n, 0]) - 1000
-        sees, hears = (bool(one) for one in batch.present[n])
+        picture, sound = int(batch.features[0][n, 0]), int(batch.features[2][n, 0]) - 1000
+        sees, faces, hears = (bool(one) for one in batch.present[n])
         assert sees or hears
+        assert int(batch.features[1][n, 0]) == 500 + picture, "the face is the one in the picture"
+        assert not faces or (sees and picture >= len(PLACES))
         place = int(made.seen.place[picture]) if sees else -1
         if place < 0 and hears:
             place = int(made.heard.place[sound])
@@ -95,12 +101,15 @@ def test_pairs_targets_are_those_of_what_is_there() -> None:
         if sees and hears and place >= 0 and int(made.heard.place[sound]) >= 0 and face == 0:
             assert int(made.heard.place[sound]) == place
     shares = batch.present.float().mean(0)
-    assert torch.allclose(shares, torch.tensor([0.75, 0.75]), atol=0.05)
+    assert torch.allclose(shares[[0, 2]], torch.tensor([0.75, 0.75]), atol=0.05)
+    faced = batch.present[:, 0] & (batch.features[0][:, 0] >= len(PLACES))
+    # Some faces are overlooked, as the detector overlooks them.
+    assert abs(float(batch.present[faced, 1].float().mean()) - (1.0 - OVERLOOKED)) < 0.05
 
 
 def test_pairs_same_seed_same_pairs() -> None:
     first, second = pairs().batch(50), pairs().batch(50)
-    assert torch.equal(first.picture, second.picture)
+    assert torch.equal(first.features[0], second.features[0])
     assert torch.equal(first.present, second.present)
 
 

@@ -10,6 +10,8 @@ import torch
 from click.testing import CliRunner
 
 from streamfuse.errors import ConfigError
+from streamfuse.model.export import load_network
+from streamfuse.model.inspect import inspect_model
 from streamfuse.model.lite import LITE0, LiteBranch
 from streamfuse.model.runtime import load_model
 from streamfuse.training import trials
@@ -71,7 +73,9 @@ def test_train_model_file_names_sources_and_is_calibrated(trained: tuple[Path, P
         ("tones", "CC0"),
     ]
     assert [head.name for head in spec.heads] == ["scene", "emotion", "sound"]
-    assert any(head.temperature != 1.0 for head in spec.heads)
+    # With pictures alone and with sound alone an answer is sure to a different degree.
+    certainty = load_network(inspect_model(out)).certainty
+    assert (certainty[0, 1:3] != 1.0).all() and certainty[0, 1] != certainty[0, 2]
     assert "planted" in output
     card = out.with_name("planted.ts.md").read_text()
     assert card.startswith("# Model card: planted")

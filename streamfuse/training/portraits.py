@@ -1,0 +1,88 @@
+"""The stage that learns to read faces: the face view's own branch, on faces as that view shows them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from streamfuse.kernels.spec import FrameSpec
+from streamfuse.model.network import Network
+from streamfuse.model.spec import ModelSpec
+from streamfuse.training.cache import PictureCache
+from streamfuse.training.datasets.meaning import EMOTIONS, FEELINGS, emotion_index
+from streamfuse.training.losses import masked_cross_entropy
+from streamfuse.training.motion import IGNORED, Camera, crop_path
+from streamfuse.training.schedule import Report, run_stage
+from streamfuse.training.settings import FaceSettings
+from streamfuse.training.stages import branch_state, heads_of, keep_statistics
+
+SCENE_SHARE = 0.1
+"""Of what is shown: a part of a scene that the detector could have taken for a face."""
+EVENNESS = 0.35
+"""Power of a feeling's count in how often it is shown; 0 would be evenly, and few faces learned by heart."""
+
+
+class Portraits(Camera):
+    """Draws crops of faces, of every feeling that is known, and some crops of scenes."""
+
+    def __init__(self, cache: PictureCache, spec: FrameSpec, seed: int) -> None:
+        super().__init__(cache, spec, 1, seed)
+        self.by_feeling: dict[str, list[int]] = {}
+        for index, row in enumerate(cache.rows):
+            if row.part == "train" and row.kind == "face_image" and row.label in FEELINGS:
+                self.by_feeling.setdefault(row.label, []).append(index)
+        self.labels = sorted(self.by_feeling)
+        odds = np.array([len(self.by_feeling[one]) for one in self.labels], np.float64) ** EVENNESS
+        self.label_odds = odds / max(odds.sum(), 1.0)
+        self.scenes = [index for some in self.places for index in some]
+
+    def portraits(self, clips: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (B, 1, 1, S, S), their emotion (B,) and feeling (B,), -1 where not asked."""
+        rng = self.rng
+        images, emotions, feelings = [], [], []
+        for _ in range(clips):
+            if self.scenes and rng.random() < SCENE_SHARE:
+                images.append(self.cache.luma[rng.choice(self.scenes)])
+                emotions.append(EMOTIONS.index("none"))
+                feelings.append(IGNORED)
+                continue
+            label = self.labels[rng.choice(len(self.labels), p=self.label_odds)]
+            images.append(self.cache.luma[rng.choice(self.by_feeling[label])])
+            emotions.append(emotion_index(label))
+            feelings.append(FEELINGS.index(label))
+        shown = self.film(torch.from_numpy(np.stack(images)), crop_path(rng, clips, 1))
+        return shown, torch.tensor(emotions), torch.tensor(feelings)
+
+
+def train_faces(
+    network: Network,
+    spec: ModelSpec,
+    portraits: Portraits,
+    settings: FaceSettings,
+    dropout: float,
+    report: Report,
+) -> None:
+    """The face view's branch. It begins as the frame's, which has seen faces among much else."""
+    view = spec.views.index("face")
+    branch = network.videos[view]
+    if view > 0:
+        branch.load_state_dict(network.videos[0].state_dict())
+    heads, feelings = heads_of(network, view, spec), nn.Linear(branch.features, len(FEELINGS))
+    learned = nn.ModuleList([branch, feelings, heads["emotion"]])
+    keep_statistics(learned)
+    branch.last.train()
+    new = [p for part in (branch.last, feelings, heads["emotion"]) for p in part.parameters()]
+    rest = [p for p in branch.parameters() if all(p is not one for one in new)]
+
+    def loss_of(_: int) -> Tensor:
+        shown, emotion, feeling = portraits.portraits(settings.batch)
+        state = branch_state(branch.state_shapes(network.size), settings.batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+            feature, _fresh = branch.clip(shown, state)
+        y = F.dropout(feature.float()[:, 0], dropout, True)
+        loss = masked_cross_entropy(heads["emotion"](y), emotion, None, settings.smoothing)
+        return loss + settings.feelings * masked_cross_entropy(feelings(y), feeling, None, settings.smoothing)
+
+    run_stage("faces", learned, [(rest, settings.trunk_rate), (new, 1.0)], settings, loss_of, report)
