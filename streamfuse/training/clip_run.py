@@ -18,9 +18,11 @@ import torch
 from streamfuse.errors import BackendError, ConfigError
 from streamfuse.kernels.spec import FrameSpec
 from streamfuse.model.export import export_model
+from streamfuse.model.lite import LiteBranch
 from streamfuse.model.network import PRESETS, Network, build_network, network_spec
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.model.spec import DataSource, HeadSpec, ModelSpec
+from streamfuse.model.video import VideoBranch
 from streamfuse.training.cache import Progress
 from streamfuse.training.calibrate import fitted_head
 from streamfuse.training.clip_batches import ClipBatches
@@ -28,6 +30,7 @@ from streamfuse.training.clip_store import ClipStore
 from streamfuse.training.datasets.clips import Clip, ClipSet
 from streamfuse.training.distil import Teacher
 from streamfuse.training.fit import ClipFit
+from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
 from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import Report
 from streamfuse.training.settings import TrainConfig
@@ -46,11 +49,15 @@ def clip_model_spec(config: TrainConfig, found: ClipSet) -> ModelSpec:
     )
     ours = config.network
     size = ours.picture_side or (PRESETS[ours.preset].size if ours.preset in PRESETS else 96)
+    picture = FrameSpec(size=size, colour=ours.colour)
+    if ours.pretrained is not None:
+        picture = FrameSpec(size=size, mean=(INPUT_MEAN,) * 3, std=(INPUT_STD,) * 3, colour=ours.colour)
     return network_spec(
         heads,
         preset=ours.preset,
         fusion=ours.fusion,
-        picture=FrameSpec(size=size, colour=ours.colour),
+        sound=ours.sound,
+        picture=picture,
         memory_ticks=ours.memory_ticks,
         name=config.name,
     )
@@ -70,6 +77,13 @@ class ClipRun:
         self.dropped = list(found.dropped)
         self.spec = clip_model_spec(config, found)
         self.network: Network = build_network(self.spec, dropout=config.dropout)
+        if config.network.pretrained is not None:
+            if not isinstance(self.network.videos[0], LiteBranch):
+                got = config.network.preset
+                raise ConfigError("pretrained weights are for the preset lite", got=got, where="network")
+            load_lite0(self.network.videos[0], Path(config.network.pretrained))
+        if config.network.frozen:
+            freeze_trunk(self.network)
         side = round(ROOM * self.spec.video.picture.size)
         self.store = ClipStore(self.spec, side, work / "cache", config.clips.memory_mb)
         self.clips = self.store.ready(found.clips, self.dropped, cached)
@@ -106,6 +120,18 @@ class ClipRun:
             model = load_model(scratch, device="cpu")
             spec = calibrated(model, spec, self.tune)
         return export_model(self.network, spec, out)
+
+
+def freeze_trunk(network: Network) -> None:
+    """The picture branches' stems and blocks learn nothing; the layer above them, and all else, does.
+
+    raises  ConfigError for a branch that has no such parts
+    """
+    for branch in network.videos:
+        if not isinstance(branch, LiteBranch | VideoBranch):
+            raise ConfigError("only a branch of blocks can be frozen", got=type(branch).__name__)
+        for parameter in (*branch.stem.parameters(), *branch.blocks.parameters()):
+            parameter.requires_grad_(False)
 
 
 def calibrated(model: Model, spec: ModelSpec, clips: Sequence[Clip]) -> ModelSpec:

@@ -62,7 +62,7 @@ def _read(
         decode=DecodeConfig(video=video, audio=audio),
         ticks=TickConfig(),
         mode="recorded",
-        picture_side=2 * spec.video.picture.size,
+        picture_side=spec.picture_side,
         span=span,
     )
     assembler = new_assembler(clip.name, TickConfig(), spec, "recorded")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from streamfuse.model.layers import Norm
 from streamfuse.model.network import Network
 from streamfuse.model.spec import HeadSpec, ModelSpec
 from streamfuse.training.clip_batches import ClipBatch, ClipBatches
@@ -37,6 +38,9 @@ class ClipFit:
     def run(self, tune: Sequence[Clip], report: Report, keep: Keeper | None) -> None:
         """Train; held-out clips may end it early. The network is left on the CPU, in training mode."""
         network = self.network.to(self.device).train()
+        for one in network.modules():
+            if isinstance(one, Norm) and not one.weight.requires_grad:
+                one.eval()  # what is frozen keeps its statistics too
         self._set_statistics()
         check = None
         if tune:
@@ -44,12 +48,13 @@ class ClipFit:
             parts = [tune[n : n + self.settings.batch] for n in range(0, len(tune), self.settings.batch)]
 
             def check() -> float:
-                losses = [(float(self._loss(looking.of(part))), len(part)) for part in parts]
+                losses = [(float(self.loss(looking.of(part))), len(part)) for part in parts]
                 return sum(loss * count for loss, count in losses) / len(tune)
 
+        learned = [one for one in network.parameters() if one.requires_grad]
         run_stage(
-            "clips", network, [(list(network.parameters()), 1.0)], self.settings,
-            lambda _: self._loss(self.batches.batch(self.settings.batch)), report, keep=keep, check=check,
+            "clips", network, [(learned, 1.0)], self.settings,
+            lambda _: self.loss(self.batches.batch(self.settings.batch)), report, keep=keep, check=check,
         )  # fmt: skip
         network.cpu()
 
@@ -58,10 +63,9 @@ class ClipFit:
         drawn = [self.batches.batch(self.settings.batch) for _ in range(STATISTICS_BATCHES)]
         heard = torch.cat([one.audio[one.present[:, 1]].flatten(0, 1) for one in drawn])
         if len(heard):
-            statistics = heard.mean(0), heard.std(0).clamp(min=1e-3)
-            self.network.audio.norm.set_statistics(*(one.to(self.device) for one in statistics))
+            self.network.audio.set_statistics(heard.to(self.device))
 
-    def _loss(self, batch: ClipBatch) -> Tensor:
+    def loss(self, batch: ClipBatch) -> Tensor:
         """The loss of one batch, over chunks through which the state is carried."""
         settings = self.settings
         wanted = self.teacher.answers(batch) if self.teacher is not None and self.network.training else None
