@@ -81,6 +81,7 @@ export class Store {
   }
 
   #age(source, row) {
+    if (!source) return;
     source.ages.push(row);
     if (source.ages.length > this.minutes * 30) source.ages.splice(0, source.ages.length - this.minutes * 30);
   }
