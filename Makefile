@@ -17,8 +17,8 @@ demo: .venv/runtime.stamp
 	$(BIN)/streamfuse demo -o demo
 
 test: lint .venv/system.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/integration
-	$(BIN)/python -m pytest tests/integration  # real cameras and processes want the machine to themselves
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/nemesis
+	$(BIN)/python -m pytest tests/integration tests/nemesis  # real cameras and processes want the machine to themselves
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

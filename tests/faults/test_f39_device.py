@@ -1,0 +1,68 @@
+"""F39: an error of the device while it works ends the process; a new one begins with a new context.
+
+A real device's errors cannot be made here. What is sure is what we do with one: nothing catches it, so the
+process that saw it is gone (a sticky CUDA error leaves it alive and useless), and the run goes on with another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from streamfuse.model import torchscript
+from streamfuse.model.export import write_model
+from streamfuse.model.spec import SPEC_FILE
+from tests.integration.live import LiveRun, check_order
+from tests.integration.meter import SPEC
+
+STEPS = 30
+
+
+class Failing(nn.Module):
+    """Answers STEPS times, then fails as a kernel with an illegal address does."""
+
+    @torch.jit.export
+    def init_state(self, batch: int) -> list[Tensor]:
+        return [torch.zeros(batch, 1)]
+
+    def forward(
+        self, video: Tensor, audio: Tensor, present: Tensor, state: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        steps = state[0] + 1
+        if bool((steps > 30).any()):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        two = torch.cat([steps, -steps], 1)
+        return [two, two], [steps]
+
+
+def test_f39_error_of_the_device_ends_the_process_and_not_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "failing.ts"
+    program = torchscript.script(Failing().eval())
+    write_model(torchscript.dump(program, {SPEC_FILE: SPEC.to_json()}), path)
+    with LiveRun({"door": "lavfi:testsrc2=size=64x48:rate=10"}, model=path) as run:
+        run.until(lambda: run.labels("door"), "labels")
+        first = run.child("analyze").pid
+        run.until(lambda: run.session("door") >= 1, "labels of another process")
+        assert run.child("analyze").pid != first
+        said = next(line for line in run.complaints() if "analyze 0" in line)
+        assert "illegal memory access" in said
+        first_session = [line for line in run.labels("door") if line["session"] == 0]
+        assert len(first_session) <= STEPS
+        check_order(run.labels("door"))
+        run.stop()
+
+
+def test_f39_device_that_always_fails_ends_the_run(tmp_path: Path) -> None:
+    """More than five deaths within a minute are a crash loop: the run says so and ends with 1."""
+    path = tmp_path / "failing.ts"
+    program = torchscript.script(Failing().eval())
+    write_model(torchscript.dump(program, {SPEC_FILE: SPEC.to_json()}), path)
+    with LiveRun({"door": "lavfi:testsrc2=size=64x48:rate=25"}, model=path) as run:
+        assert run.wait(180) == 1
+        last = run.complaints()[-1]
+        assert last.startswith(
+            "streamfuse: every process of a run has to stay up, got died more than 5 times"
+        )
+        assert "illegal memory access" in last
