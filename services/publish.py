@@ -246,13 +246,10 @@ def main(arguments: argparse.Namespace) -> None:
                 ends.callback(recordings.close)
                 serve(recordings, wire, reporter, stop, SYSTEM)
             else:
-                serve(
-                    _live(arguments.config, config, model.spec, answers, world, status, wire, ends),
-                    wire,
-                    reporter,
-                    stop,
-                    SYSTEM,
-                )
+                live = _live(arguments.config, config, model.spec, answers, world, status, wire, ends)
+                serve(live, wire, reporter, stop, SYSTEM)
+                ends.close()  # what it took to end is in the last report
+                reporter.report("done", live.counters, live.gauges)
     wire.close(within_ms=500)
 
 

@@ -22,6 +22,7 @@ class CommandSender:
 
     def __init__(self, config: CommandTarget) -> None:
         self._run, self._timeout_s = config.run, config.timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
 
     def send(self, notice: Notice) -> None:
         name = os.path.basename(self._run[0])  # noqa: PTH119, a word of a command line
@@ -38,19 +39,25 @@ class CommandSender:
         except (OSError, ValueError) as error:
             got = getattr(error, "strerror", None) or type(error).__name__
             raise NotTaken(f"{name} must be a program that can be started", got=got, again=False) from None
+        self._process = process
         try:
             process.communicate(notice.body + b"\n", self._timeout_s)
         except subprocess.TimeoutExpired:
             rule = f"{name} must end within {self._timeout_s:g} s"
             raise NotTaken(rule, got="a program that runs", again=False) from None
         finally:
+            self._process = None
             _end(process)
         if process.returncode:
             rule, again = f"{name} must exit with 0", process.returncode == TRY_AGAIN
             raise NotTaken(rule, got=process.returncode, again=again)
 
     def close(self) -> None:
-        """Nothing is kept between two events."""
+        """A program that still runs does not outlive us."""
+        process = self._process
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -31,13 +31,15 @@ class NotTaken(OutputError):
 
 
 class Sender(Protocol):
-    """How one kind of target is told. Used by one thread alone."""
+    """How one kind of target is told. One thread sends; another one closes, maybe while that one does."""
 
     def send(self, notice: Notice) -> None:
         """Return when the receiver has it. Raises NotTaken; its text holds no secrets."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of everything, a notice that is under way included."""
+        ...
 
 
 class Courier:
@@ -55,7 +57,7 @@ class Courier:
         self._changed = threading.Condition()
         self._closed_until_ns: int | None = None
         """Set once nothing more is taken in: when to give up what is left."""
-        self._busy = False
+        self._busy = self._over = False
         self.counts: Counter[str] = Counter(sent=0, failed=0, dropped=0)
         self._thread = threading.Thread(target=self._run, name=f"notify-{name}", daemon=True)
         self._thread.start()
@@ -85,63 +87,66 @@ class Courier:
             self._changed.notify_all()
         self._thread.join(max(0, deadline_ns - self._clock.monotonic_ns()) / NS)
         with self._changed:
-            left = self.waiting
+            left, self._over = self.waiting, True
             self._queue.clear()
             self.counts["dropped"] += left
         if left:
             log.warning("%s: %d notices were not delivered", self.name, left)
-        if not self._thread.is_alive():
-            self._sender.close()
+        self._sender.close()
 
     def _run(self) -> None:
         while (notice := self._next()) is not None:
-            self._deliver(notice)
-            self._busy = False
+            outcome = self._deliver(notice)
+            with self._changed:
+                self._busy = False
+                # What was under way when the run was over is counted as dropped already.
+                self.counts[outcome] += not self._over
 
     def _next(self) -> Notice | None:
         with self._changed:
             while not self._queue and self._closed_until_ns is None:
                 self._changed.wait()
-            if not self._queue:
+            if not self._queue or self._is_late():
                 return None
             self._busy = True
             return self._queue.popleft()
 
-    def _deliver(self, notice: Notice) -> None:
+    def _is_late(self) -> bool:
+        return self._closed_until_ns is not None and self._clock.monotonic_ns() >= self._closed_until_ns
+
+    def _deliver(self, notice: Notice) -> str:
+        """Send it until it is taken, refused, or the run is over; return what became of it."""
         pause_s, failures = FIRST_PAUSE_S, 0
         while True:
             try:
                 self._sender.send(notice)
             except NotTaken as error:
+                if self._over:
+                    return "dropped"
                 if not error.again:
-                    self.counts["failed"] += 1
                     log.error("%s: %s", self.name, error)
-                    return
+                    return "failed"
                 if not failures:
                     log.warning("%s: %s; it is sent again until it is taken", self.name, error)
                 failures += 1
                 wanted_s = pause_s * self._rng.uniform(0.5, 1) if error.after_s is None else error.after_s
                 if not self._pause(min(wanted_s, self._retry_max_s)):
-                    return
+                    return "dropped"
                 pause_s = min(2 * pause_s, self._retry_max_s)
             except Exception:
                 # A slip of ours in one kind of target must not end its thread without a word.
-                self.counts["failed"] += 1
                 log.exception("%s: sending failed", self.name)
-                return
+                return "failed"
             else:
-                self.counts["sent"] += 1
                 if failures:
                     log.info("%s: taken after %d failures", self.name, failures)
-                return
+                return "sent"
 
     def _pause(self, pause_s: float) -> bool:
-        """Wait before the next try; False: the run ends first."""
+        """Wait before the next try; False: the run is over first."""
         until_ns = self._clock.monotonic_ns() + round(pause_s * NS)
         with self._changed:
-            while (now_ns := self._clock.monotonic_ns()) < until_ns:
-                if self._closed_until_ns is not None and now_ns >= self._closed_until_ns:
-                    return False
+            while (now_ns := self._clock.monotonic_ns()) < until_ns and not self._is_late():
                 end_ns = until_ns if self._closed_until_ns is None else min(until_ns, self._closed_until_ns)
-                self._changed.wait((end_ns - now_ns) / NS)
-        return self._closed_until_ns is None or self._clock.monotonic_ns() < self._closed_until_ns
+                self._changed.wait(max(0, end_ns - now_ns) / NS)
+            return not self._is_late()

@@ -99,10 +99,12 @@ class MqttSender:
 
     def source(self, name: str, up: bool) -> None:
         """A source delivers, or does not; never waits."""
-        state = ONLINE if up else OFFLINE
-        if self._sources.get(name) != state:
-            self._sources[name] = state
+        state, known = ONLINE if up else OFFLINE, self._sources.get(name)
+        if known != state:
+            self._sources = {**self._sources, name: state}
             if self._connected.is_set():
+                if known is None:  # added while the run goes on
+                    self._discover(self._client, [name])
                 self._client.publish(self._topic(name, "status"), state, qos=1, retain=True)
 
     def close(self) -> None:
@@ -146,10 +148,13 @@ class MqttSender:
 
     def _say_what_there_is(self, client: paho.Client) -> None:
         client.publish(self._topic("status"), ONLINE, qos=1, retain=True)
-        for name, state in list(self._sources.items()):
+        for name, state in self._sources.items():
             client.publish(self._topic(name, "status"), state, qos=1, retain=True)
+        self._discover(client, list(self._sources))
+
+    def _discover(self, client: paho.Client, sources: Sequence[str]) -> None:
         if self._config.discovery:
-            for topic, record in discovery(self._config, list(self._sources), self._heads):
+            for topic, record in discovery(self._config, sources, self._heads):
                 client.publish(topic, json.dumps(record).encode(), qos=1, retain=True)
 
     def _on_disconnect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 from streamfuse.clock import SYSTEM
 from streamfuse.config_notify import CommandTarget
 from streamfuse.notify.command import CommandSender
-from streamfuse.notify.courier import NotTaken
+from streamfuse.notify.courier import Courier, NotTaken
 from streamfuse.types import NS
 from tests.notify.made import notice
+from tests.notify.test_webhook import until
 
 KEEP = """
 import json, os, sys
@@ -75,3 +77,18 @@ def test_program_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> Non
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             assert SYSTEM.monotonic_ns() < last_ns, f"{pid} still runs"
             SYSTEM.sleep_ns(NS // 100)
+
+
+def test_program_that_runs_when_the_run_ends_is_ended_and_counted_once(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    words = ["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 1000"]
+    sender = CommandSender(CommandTarget.model_validate({"kind": "command", "run": words, "timeout_s": 300}))
+    lamp = Courier("lamp", sender, queue=9, retry_max_s=1, clock=SYSTEM, rng=random.Random(0))
+    lamp.offer(notice(0))
+    lamp.offer(notice(1))
+    until(pid.exists)
+    lamp.close(SYSTEM.monotonic_ns())
+    number = int(pid.read_text())
+    until(lambda: not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE)
+    lamp._thread.join(20)
+    assert lamp.counts == {"sent": 0, "failed": 0, "dropped": 2}

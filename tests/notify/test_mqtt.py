@@ -255,3 +255,15 @@ def test_broker_keeps_the_discovery(broker: Broker) -> None:
     assert record["availability"] == [{"topic": "disco/status"}, {"topic": "disco/door/status"}]
     late.close()
     house.close()
+
+
+def test_source_that_is_added_later_is_discovered_too(broker: Broker) -> None:
+    house = sender(broker.port, discovery=True, topic="grows")
+    house.send(notice())
+    listener = Listener(broker.port)
+    house.source("gate", up=True)
+    record = json.loads(listener.take("homeassistant/binary_sensor/grows_gate/status/config"))
+    assert record["state_topic"] == "grows/gate/status"
+    assert listener.take("grows/gate/status") == b"online"
+    house.close()
+    listener.close()

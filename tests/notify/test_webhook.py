@@ -196,6 +196,20 @@ def test_what_waits_at_the_end_is_counted(caplog: pytest.LogCaptureFixture) -> N
     assert phone.counts["dropped"] == 4
 
 
+@pytest.mark.parametrize("within_ns", [0, NS // 100, NS // 5])
+def test_whenever_the_run_ends_every_notice_is_counted_once(within_ns: int) -> None:
+    answers = random.Random(within_ns)
+    with HttpReceiver(lambda _: answers.choice([200, 503])).running() as web:
+        config = target(web.url)
+        sender = WebhookSender(config, SYSTEM)
+        made = Courier("phone", sender, queue=1000, retry_max_s=0.02, clock=SYSTEM, rng=random.Random(0))
+        for number in range(50):
+            made.offer(notice(number))
+        made.close(SYSTEM.monotonic_ns() + within_ns)
+        made._thread.join(DEADLINE_S)
+    assert made.counts.total() == 50
+
+
 def test_slip_in_a_sender_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:
     class Slip:
         sent = 0
