@@ -118,7 +118,7 @@ def main() -> None:
     entries = tuple(entry_of(one) for one in options.data) or (made,)
     found = read_clips(entries)
     rows: list[Row] = []
-    title = ["preset", "fusion", "sound"] + ["params", "MMAC", "ms/tick", "all", "no-sound", "no-picture"]
+    title = ("preset", "fusion", "sound", "params", "MMAC", "ms/tick", "all", "no sound", "no pic")
     print(("{:>10}" * len(title)).format(*title))
     with tempfile.TemporaryDirectory() as folder:
         for network in networks(options):
