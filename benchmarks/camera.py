@@ -57,10 +57,12 @@ def schedule(path: Path, turns: int) -> list[tuple[float, bytes]]:
     return sorted(out, key=lambda item: item[0])
 
 
-def serve(path: Path, seconds: float) -> None:
+def serve(path: Path, seconds: float, *, shared: bool = False) -> None:
+    """shared: one clock for all, begun by the first and told; who comes later gets the past at once."""
     with av.open(str(path)) as source:
         turns = -(-round(seconds) // max(1, round(source.duration / av.time_base)))
     plan = schedule(path, turns)
+    clock: list[float] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -68,6 +70,11 @@ def serve(path: Path, seconds: float) -> None:
             self.send_header("Content-Type", "video/mp2t")
             self.end_headers()
             began = time.monotonic()
+            if shared:
+                if not clock:
+                    clock.append(began)
+                    print(f"BEGAN {round(began * 1e9)}", flush=True)
+                began = clock[0]
             with contextlib.suppress(OSError):
                 for due, data in plan:
                     time.sleep(max(0.0, began + due - time.monotonic()))
@@ -83,21 +90,30 @@ def serve(path: Path, seconds: float) -> None:
 
 
 @contextmanager
-def camera(recording: Path, seconds: float) -> Iterator[str]:
+def camera(recording: Path, seconds: float, *options: str) -> Iterator[str]:
     """The URL of a camera in a process of its own, good for so long."""
+    with running_camera(recording, seconds, *options) as (url, _):
+        yield url
+
+
+@contextmanager
+def running_camera(
+    recording: Path, seconds: float, *options: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The same, with its process, which says on stdout when a shared clock began."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(recording), str(seconds)], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, str(recording), str(seconds), *options], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.startswith("PORT "):
             raise RuntimeError(f"the camera did not start: {line!r}")
-        yield f"http://127.0.0.1:{line.split()[1]}/"
+        yield f"http://127.0.0.1:{line.split()[1]}/", process
     finally:
         process.kill()
         process.wait()
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), float(sys.argv[2]))
+    serve(Path(sys.argv[1]), float(sys.argv[2]), shared="shared" in sys.argv[3:])

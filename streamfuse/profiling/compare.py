@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 import numpy as np
@@ -110,44 +109,49 @@ def _brief(value: object) -> str:
 
 
 def _ages(a: Report, b: Report) -> list[Compared]:
-    left, right = _series(a), _series(b)
     least = min(a.answers, b.answers)
-    statistics: dict[str, Callable[[F64], float]] = {"mean": np.mean}
-    statistics |= {n: partial(_percentile, q) for n, q in PERCENTILES.items() if least >= LEAST.get(n, 1)}
-    rows = [_measured(name, left, right, function) for name, function in statistics.items()]
+    quantiles = {name: q for name, q in PERCENTILES.items() if least >= LEAST.get(name, 1)}
+
+    def statistic(ordered: F64) -> F64:
+        return np.array([ordered.mean(), *(percentile(ordered, q) for q in quantiles.values())])
+
+    rows = _measured(["mean", *quantiles], _series(a), _series(b), statistic)
     return [*rows, _plain("max", a.ages_ms["edge_age"].max, b.ages_ms["edge_age"].max)]
-
-
-def _percentile(q: float, values: F64) -> float:
-    return percentile(np.sort(values), q)
 
 
 def _series(report: Report) -> Series:
     return [np.array(ages, np.float64) / 1000 for ages in report.samples.edge_age_us.values()]
 
 
+def _mean(ordered: F64) -> F64:
+    return np.array([ordered.mean()])
+
+
 def _measured(
-    metric: str,
+    metrics: list[str],
     left: Series,
     right: Series,
-    function: Callable[[F64], float],
+    statistic: Callable[[F64], F64],
     scale: tuple[float, float] = (1, 1),
-) -> Compared:
-    """With an interval; scale turns what was sampled into the metric's unit."""
-    one, two = (float(function(np.concatenate(list(side)))) for side in (left, right))
-    ratio = low = high = None
-    if one > 0:
-        factor = scale[1] / scale[0]
-        ratio, low, high = (factor * value for value in ratio_interval(left, right, function))
-    return Compared(
-        metric=metric,
-        unit=UNITS.get(metric, "ms"),
-        a=one * scale[0],
-        b=two * scale[1],
-        ratio=ratio,
-        low=low,
-        high=high,
-    )
+) -> list[Compared]:
+    """With intervals; scale turns what was sampled into the metrics' unit."""
+    one, two = (statistic(np.sort(np.concatenate(list(side)))) for side in (left, right))
+    none = np.full(len(one), np.nan)
+    ratio, low, high = ratio_interval(left, right, statistic) if (one > 0).all() else (none, none, none)
+    factor = scale[1] / scale[0]
+    return [
+        Compared(
+            metric=metric,
+            unit=UNITS.get(metric, "ms"),
+            a=float(one[i]) * scale[0],
+            b=float(two[i]) * scale[1],
+            **{
+                name: None if np.isnan(values[i]) else factor * float(values[i])
+                for name, values in (("ratio", ratio), ("low", low), ("high", high))
+            },
+        )
+        for i, metric in enumerate(metrics)
+    ]
 
 
 def _plain(metric: str, a: float, b: float) -> Compared:
@@ -159,7 +163,7 @@ def _plain(metric: str, a: float, b: float) -> Compared:
 def _speed(a: Report, b: Report) -> Compared:
     sides = [[np.array(r.samples.answers_per_s, np.float64)] for r in (a, b)]
     scale = tuple(r.hop_ms / 1000 / r.streams_wanted for r in (a, b))
-    return _measured("speed", sides[0], sides[1], np.mean, (scale[0], scale[1]))
+    return _measured(["speed"], sides[0], sides[1], _mean, (scale[0], scale[1]))[0]
 
 
 def _cpu(a: Report, b: Report) -> Compared | None:
@@ -168,7 +172,7 @@ def _cpu(a: Report, b: Report) -> Compared | None:
         return None
     sides = [[np.array(r.samples.cpu_share, np.float64)] for r in (a, b)]
     scale = tuple(1000 / (r.achieved_per_s * r.hop_ms) for r in (a, b))
-    return _measured("cpu", sides[0], sides[1], np.mean, (scale[0], scale[1]))
+    return _measured(["cpu"], sides[0], sides[1], _mean, (scale[0], scale[1]))[0]
 
 
 def _memory(a: Report, b: Report) -> Compared | None:

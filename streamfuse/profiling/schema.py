@@ -144,3 +144,7 @@ def report_schema() -> dict[str, Any]:
     """JSON Schema of report.json, as it stands in docs/schema/profile-1.schema.json."""
     made: dict[str, Any] = msgspec.json.schema(Report)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **made}
+
+
+if __name__ == "__main__":
+    print(msgspec.json.format(msgspec.json.encode(report_schema()), indent=1).decode())

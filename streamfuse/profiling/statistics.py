@@ -96,23 +96,25 @@ def resampled(series: Series, rng: np.random.Generator) -> F64:
 
 
 def ratio_interval(
-    a: Series, b: Series, statistic: Callable[[F64], float], *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float, float]:
-    """statistic(b) / statistic(a), and the ends of its 95 % interval.
+    a: Series, b: Series, statistic: Callable[[F64], F64], *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[F64, F64, F64]:
+    """statistic(b) / statistic(a), and the ends of their 95 % intervals; all (n,).
 
-    raises  StageError where either has no values, or a's statistic is not above 0
+    statistic  of ordered values: one number or several, (n,)
+    raises     StageError where either has no values, or one of a's numbers is not above 0
     """
-    whole = [np.concatenate(list(side)) if side else np.empty(0) for side in (a, b)]
+    whole = [np.sort(np.concatenate(list(side))) if side else np.empty(0) for side in (a, b)]
     if not all(len(values) for values in whole):
         raise StageError("a ratio needs values on both sides", got=[len(values) for values in whole])
     base = statistic(whole[0])
-    if base <= 0:
-        raise StageError("a ratio needs a base above 0", got=base)
+    if (base <= 0).any():
+        raise StageError("a ratio needs a base above 0", got=base.tolist())
     rng = np.random.default_rng(seed)
-    ratios = np.empty(resamples)
+    ratios = np.empty((resamples, len(base)))
     for turn in range(resamples):
-        below = statistic(resampled(a, rng))
-        ratios[turn] = statistic(resampled(b, rng)) / below if below > 0 else np.inf
+        below = statistic(np.sort(resampled(a, rng)))
+        above = statistic(np.sort(resampled(b, rng)))
+        ratios[turn] = np.divide(above, below, out=np.full(len(base), np.inf), where=below > 0)
     outside = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(ratios, [outside, 100 - outside])
-    return statistic(whole[1]) / base, float(low), float(high)
+    low, high = np.percentile(ratios, [outside, 100 - outside], axis=0)
+    return statistic(whole[1]) / base, low, high
