@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
-from streamfuse.config import AppConfig, RunConfig, SourceConfig
+from streamfuse.config import AppConfig, Channel, RunConfig, SourceConfig
 from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.services.process import command, environment
 from streamfuse.sinks.durable import write_whole
@@ -17,7 +18,7 @@ from streamfuse.supervise.child import Role
 from streamfuse.supervise.supervisor import Supervisor
 from streamfuse.supervise.watch import WatchLimits
 from streamfuse.types import Mode
-from streamfuse.wire.endpoints import AddressTaken, EndpointLock, private_folder
+from streamfuse.wire.endpoints import AddressTaken, EndpointLock, check_endpoint, private_folder
 
 
 def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) -> RunConfig:
@@ -51,11 +52,20 @@ def run_directory(config: RunConfig) -> Iterator[Path]:
         ) from None
     try:
         private_folder(folder / "logs")
+        _check_addresses(config)
         file = folder / "run.json"
         write_run(config, file)
         yield file
     finally:
         lock.release()
+
+
+def _check_addresses(config: RunConfig) -> None:
+    """Raise ConfigError, before anything is started, where an address is not safe."""
+    analyzers = {source.analyzer for source in config.sources.values()}
+    for channel in get_args(Channel):
+        for analyzer in sorted(analyzers):
+            check_endpoint(config.endpoint(channel, analyzer), keys=config.wire.keys is not None)
 
 
 def write_run(config: RunConfig, file: Path) -> None:
