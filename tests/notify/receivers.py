@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import shutil
 import socket
@@ -18,7 +19,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @dataclass
@@ -107,6 +108,7 @@ class Broker:
         )
         self._program = found
         self.start()
+        atexit.register(self.stop)  # of a test that failed half-way
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -126,6 +128,7 @@ class Broker:
         self._drain.start()
 
     def stop(self) -> None:
+        """Pull its plug; again is nothing."""
         self._process.kill()
         self._process.wait()
         self._drain.join()
