@@ -71,7 +71,8 @@ export class Detail {
     mark(this.element, "tick", String(source.tick));
     say(values.rate, (source.status?.rate ?? 0).toFixed(1));
     const last = source.columns.length - 1;
-    say(values.session, source.status?.session === null ? "–" : String(source.columns.sessions[last] ?? source.status?.session ?? "–"));
+    const number = source.columns.sessions[last] ?? source.status?.session ?? "–", reason = source.status?.reason;
+    say(values.session, reason && reason !== "start" ? `${number} (${reason})` : String(number));
     const presence = source.columns.presence[last] ?? {};
     say(values.seen, Object.entries(presence).map(([name, how]) => (how === "ok" ? name : `${name} ${how}`)).join(", ") || "–");
     this.picture.frame(source.face);

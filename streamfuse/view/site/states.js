@@ -24,6 +24,7 @@ const WHY = {
 /** Why nothing new comes, for people; empty while it does. */
 export function why(status) {
   if (!status || status.state === "live") return "";
+  if (status.state === "stalled" && status.fps > 0.5) return "Pictures come, but no labels: the analyzer is too busy, or away.";
   return status.trouble ? `${WHY[status.state]} ${status.trouble}` : WHY[status.state];
 }
 
