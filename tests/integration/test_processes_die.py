@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from streamfuse.clock import SYSTEM
 from streamfuse.types import NS
-from tests.integration.live import DEADLINE_S, LiveRun, check_order
+from tests.integration.live import DEADLINE_S, Line, LiveRun, check_order
 
 SOURCES = {
     "left": "lavfi:testsrc2=size=160x120:rate=10;sine=frequency=440",
@@ -61,6 +63,8 @@ def test_decode_process_is_replaced_and_the_other_source_goes_on(run: LiveRun, a
 def test_shared_process_is_replaced_and_every_source_goes_on(
     run: LiveRun, service: str, ailment: str
 ) -> None:
+    for name in SOURCES:  # long enough for an event to begin
+        run.until(lambda n=name: run.labels(n)[-1]["tick"] > 10, f"a second of {name}")
     sessions, mark, began_ns = {n: run.session(n) for n in SOURCES}, len(run.lines), SYSTEM.monotonic_ns()
     patient, readers = run.child(service), {name: run.child("decode", name) for name in SOURCES}
     patient.send_signal(AILMENTS[ailment])
@@ -73,14 +77,54 @@ def test_shared_process_is_replaced_and_every_source_goes_on(
     assert all(reader.is_running() for reader in readers.values())
 
 
+def written(folder: Path, name: str, kind: str) -> list[Line]:
+    """The lines of a source's file that are labels, or events."""
+    lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["schema"].startswith(f"streamfuse.{kind}/")]
+
+
 def test_nothing_was_written_twice_and_time_never_fell_back(run: LiveRun, folder: Path) -> None:
-    """In the files: a screen may miss labels until it has found the publisher that follows one that died."""
     for name in SOURCES:
-        seen = len(run.labels(name))
-        lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
-        labels = [line for line in lines if line["schema"].startswith("streamfuse.label/")]
-        assert len(labels) >= seen > 0
+        shown = len(run.labels(name))  # before the file is read: the run goes on
+        labels = written(folder, name, "label")
+        assert len(labels) >= shown > 0
         check_order(labels)
+
+
+def test_screen_showed_every_label_or_said_how_many_it_missed(run: LiveRun, folder: Path) -> None:
+    """It loses those that came before it was connected to a new publisher, which it tells, and those that
+    the old one took with it unsent: the last of their session."""
+    told = Counter[str]()
+    for line in run.complaints():
+        if (match := re.fullmatch(r"streamfuse: (\w+): (\d+) labels? not shown here: .*", line)) is not None:
+            told[match[1]] += int(match[2])
+    for name in SOURCES:
+        shown = [(line["session"], line["tick"]) for line in run.labels(name)]
+        assert shown == sorted(set(shown))
+        last = dict(shown)
+        mark = shown[-1]
+        all_of_them = [(line["session"], line["tick"]) for line in written(folder, name, "label")]
+        assert set(shown) <= set(all_of_them)
+        missed = [place for place in all_of_them if place not in set(shown) and place < mark]
+        tails = [(session, tick) for session, tick in missed if tick > last.get(session, -1)]
+        assert len(missed) - len(tails) <= told[name] <= len(missed), (missed, tails, run.complaints())
+
+
+def test_every_event_that_began_has_ended_or_goes_on(run: LiveRun, folder: Path) -> None:
+    """Also those that were open when publish died; the meter model always says something."""
+    for name in SOURCES:
+        going_on: dict[tuple[str, str], int] = {}
+        events = written(folder, name, "event")
+        assert len({event["session"] for event in events}) > len(AILMENTS)
+        for event in events:
+            place = (event["head"], event["label"])
+            if event["kind"] == "new":
+                assert place not in going_on, (event, "began twice")
+                going_on[place] = event["session"]
+            else:
+                assert going_on.pop(place) == event["session"], event
+                assert event["end_s"] > event["start_s"]
+        assert set(going_on.values()) <= {run.session(name)}, "what is open began in the session that goes on"
 
 
 def test_supervisor_killed_takes_its_children_along_and_the_next_run_goes_on(
