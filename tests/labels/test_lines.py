@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streamfuse.config import LabelConfig
 from streamfuse.errors import WireError
 from streamfuse.labels.lines import event_from_line, event_line, label_from_line, label_line
-from streamfuse.types import NS, Event, HeadLabel, Label, TickHead
+from streamfuse.types import NS, Event, Face, HeadLabel, Label, TickHead
 from tests.labels.made import SOUND, events_of, label_all, tick_head
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
@@ -57,7 +57,8 @@ def labels(draw: st.DrawFn) -> Label:
         head = replace(head, index=3)
     heads = draw(st.dictionaries(st.sampled_from(["scene", "emotion", "sound"]), SOFTMAX | SIGMOID))
     latency = draw(st.none() | st.dictionaries(st.just("edge_age"), st.integers(-(2**40), 2**60)))
-    return Label(head, heads, modalities, draw(st.booleans()), draw(TIMES), latency)
+    face = draw(st.none() | st.builds(Face, st.tuples(SCORES, SCORES, SCORES, SCORES), SCORES))
+    return Label(head, heads, modalities, draw(st.booleans()), draw(TIMES), latency, face)
 
 
 @st.composite

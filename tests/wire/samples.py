@@ -11,6 +11,7 @@ from streamfuse.types import (
     Answer,
     Carried,
     Chroma,
+    Face,
     Picture,
     Presence,
     SessionStart,
@@ -91,7 +92,9 @@ def answers(draw: st.DrawFn) -> Answer:
         for name in draw(st.lists(names, max_size=4, unique=True))
     }
     views = draw(st.dictionaries(names, presences, max_size=4))
-    return Answer(draw(heads()), scores, views, draw(st.booleans()))
+    share = st.floats(0, 1)
+    face = draw(st.none() | st.builds(Face, st.tuples(share, share, share, share), share))
+    return Answer(draw(heads()), scores, views, draw(st.booleans()), face)
 
 
 starts = st.builds(

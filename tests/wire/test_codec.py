@@ -39,7 +39,7 @@ def same(a: Body, b: Body) -> bool:
         case Answer(), Answer():
             scores = zip(a.probabilities.values(), b.probabilities.values(), strict=True)
             return (
-                (a.head, a.views, a.warm) == (b.head, b.views, b.warm)
+                (a.head, a.views, a.warm, a.face) == (b.head, b.views, b.warm, b.face)
                 and [*a.probabilities] == [*b.probabilities]
                 and all(equal(x, y) for x, y in scores)
             )
