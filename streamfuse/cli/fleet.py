@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,9 +22,15 @@ from streamfuse.clock import SYSTEM
 from streamfuse.config import AppConfig, RunConfig, SourceConfig
 from streamfuse.errors import SourceRefused, StreamfuseError
 from streamfuse.supervise.supervisor import Notice, Supervisor
+from streamfuse.types import NS
 from streamfuse.wire.broadcast import Subscriber
+from streamfuse.wire.endpoints import EndpointLock
 from streamfuse.wire.headers import Progress
 from streamfuse.wire.transport import Wire, wait
+
+FOLDER = "streamfuse-run-"
+SETTLED_NS = 60 * NS
+"""A folder whose lock is younger may be in the making."""
 
 
 class Fleet:
@@ -175,8 +183,24 @@ def _untellable(job: Job, output: Path) -> StreamfuseError | None:
 
 @contextmanager
 def _short_lived_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="streamfuse-"))  # 0700, and short enough for a socket's path
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # 0700, and short enough for a socket's path
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what commands left that were killed: our own folders, whose lock nobody holds any more."""
+    before_ns = SYSTEM.wall_ns() - SETTLED_NS
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):
+            info = folder.lstat()
+            ours = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid()
+            if not ours or (folder / "run.lock").stat().st_mtime_ns > before_ns:
+                continue
+            lock = EndpointLock(f"ipc://{folder}/run")
+            if lock.try_acquire():
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()

@@ -6,7 +6,8 @@ Each job is one recording through `streamfuse process`: real processes, killed w
 of the decode, analyze and publish processes (the supervisor has to go on by itself), the supervisor (its
 children have to go with it), or all at once, after which, in a share of the cases, everything is taken away
 that was written after the last fsync, as a power cut might. Then the same command is typed again, until it
-says that it is done. Prints what was killed, and the bytes that differ from golden outputs; exit code 1 where any do.
+says that it is done. Prints what was killed, and the bytes that differ from golden outputs; exit code 1 where
+any do.
 """
 
 from __future__ import annotations
