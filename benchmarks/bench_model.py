@@ -1,7 +1,7 @@
 """One tick of the network on one CPU thread: eager, frozen conv3d, frozen steps, and recomputed whole.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_model.py [--presets base,tiny,lite] [--rounds 200]
-                                                       [--drift 100000]
+                                                       [--drift 100000] [--batches 1,8,64] [--short]
 
 The rival of a step is the same network run over its whole receptive field at every tick, in the
 fastest form of it that we know. Weights are random: they cost what trained ones cost.
@@ -24,6 +24,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
 import numpy as np
 import report
 import torch
+from runtimes import bench_fusions, bench_runtimes
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -223,7 +224,11 @@ def main() -> None:
     parser.add_argument("--presets", default="base,tiny,lite")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--drift", type=int, default=0, help="also compare this many steps with float64")
+    parser.add_argument("--batches", default="1,8,64", help="streams side by side, by runtime")
+    parser.add_argument("--short", action="store_true", help="tiny alone, ten rounds, no long runs")
     options = parser.parse_args()
+    if options.short:
+        options.presets, options.rounds, options.batches = "tiny", 10, "1,8"
     names = options.presets.split(",")
     if not set(names) <= set(PRESETS):
         parser.error(f"presets must be of {', '.join(PRESETS)}, got {options.presets}")
@@ -232,13 +237,18 @@ def main() -> None:
     for name in names:
         timed, step = bench_step(name, options.rounds)
         sized, sizes = bench_sizes(name, options.rounds)
-        print(report.table(timed + sized), flush=True)
-        rows += timed + sized
-        checks[name] = step | sizes | bench_forever(name)
+        batches = [int(one) for one in options.batches.split(",")]
+        ran, runtimes = bench_runtimes(HEADS, name, batches, options.rounds)
+        print(report.table(timed + sized + ran), flush=True)
+        rows += timed + sized + ran
+        checks[name] = step | sizes | runtimes | ({} if options.short else bench_forever(name))
         if options.drift:
             checks[name]["drift"] = check_drift(name, options.drift)
         for key, value in checks[name].items():
             print(f"  {key}: {value}")
+    fused, checks["fusions"] = bench_fusions(HEADS, options.rounds)
+    print(report.table(fused), flush=True)
+    rows += fused
     print(f"\nwritten to {report.write('model', rows, checks)}")
 
 

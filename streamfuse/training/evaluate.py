@@ -31,6 +31,10 @@ from streamfuse.training.trials import Suite, Trial, asked, build_suites, degrad
 
 F32 = npt.NDArray[np.float32]
 SETTLE_TICKS = 5
+FIGURES = (
+    "what", "data", "clips", "accuracy", "UAR", "F1", "per tick", "ECE", "answered", "right of those"
+)  # fmt: skip
+"""The columns of a table of scores, in a terminal and in a card."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Score:
     labels: tuple[str, ...]
     recalls: tuple[float, ...]
     table: tuple[tuple[int, ...], ...]
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The figures of a row, in the order of FIGURES after its names."""
+        several = (self.accuracy, self.recall, self.f1, self.tick_accuracy, self.calibration)
+        return (*several, self.given, self.accuracy_given)
 
 
 def clip_answer(probabilities: F32) -> npt.NDArray[np.float64]:
@@ -140,30 +150,10 @@ def qualities(scores: Sequence[Score], command: str = COMMAND) -> tuple[Quality,
 def show(scores: Sequence[Score], console: Console) -> None:
     """The scores as a table, and each confusion below."""
     table = Table(title="held-out groups, the model file as shipped")
-    for name in (
-        "what",
-        "data",
-        "clips",
-        "accuracy",
-        "UAR",
-        "F1",
-        "per tick",
-        "ECE",
-        "given",
-        "right of given",
-    ):
+    for name in FIGURES:
         table.add_column(name, justify="left" if name in ("what", "data") else "right")
     for one in scores:
-        shares = (
-            one.accuracy,
-            one.recall,
-            one.f1,
-            one.tick_accuracy,
-            one.calibration,
-            one.given,
-            one.accuracy_given,
-        )
-        table.add_row(one.suite, one.data, str(one.clips), *(f"{100 * share:.1f}" for share in shares))
+        table.add_row(one.suite, one.data, str(one.clips), *(f"{100 * share:.1f}" for share in one.shares))
     console.print(table)
     for one in scores:
         lines = [

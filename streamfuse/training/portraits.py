@@ -14,6 +14,7 @@ from streamfuse.training.cache import PictureCache
 from streamfuse.training.datasets.meaning import EMOTIONS, FEELINGS, emotion_index
 from streamfuse.training.losses import masked_cross_entropy
 from streamfuse.training.motion import IGNORED, Camera, crop_path
+from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import Report, run_stage
 from streamfuse.training.settings import FaceSettings
 from streamfuse.training.stages import branch_state, heads_of, keep_statistics
@@ -63,6 +64,7 @@ def train_faces(
     settings: FaceSettings,
     dropout: float,
     report: Report,
+    keep: Keeper | None = None,
 ) -> None:
     """The face view's branch. It begins as the frame's, which has seen faces among much else."""
     view = spec.views.index("face")
@@ -85,4 +87,7 @@ def train_faces(
         loss = masked_cross_entropy(heads["emotion"](y), emotion, None, settings.smoothing)
         return loss + settings.feelings * masked_cross_entropy(feelings(y), feeling, None, settings.smoothing)
 
-    run_stage("faces", learned, [(rest, settings.trunk_rate), (new, 1.0)], settings, loss_of, report)
+    if keep is not None:
+        keep.rngs = (portraits.rng,)
+    groups = [(rest, settings.trunk_rate), (new, 1.0)]
+    run_stage("faces", learned, groups, settings, loss_of, report, keep=keep)

@@ -27,6 +27,7 @@ from streamfuse.training.features import mfcc_from_log_mel
 from streamfuse.training.losses import masked_cross_entropy, masked_sigmoid
 from streamfuse.training.motion import Camera
 from streamfuse.training.pairs import Pairs
+from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import Report, run_stage
 from streamfuse.training.settings import FusionSettings, PictureSettings, SoundSettings
 from streamfuse.training.sound import SoundMixer
@@ -85,6 +86,7 @@ def train_sound(
     settings: SoundSettings,
     dropout: float,
     report: Report,
+    keep: Keeper | None = None,
 ) -> None:
     """Stage one: the sound branch and its heads."""
     audio, heads = network.audio, heads_of(network, len(spec.views), spec)
@@ -123,7 +125,9 @@ def train_sound(
             )
         return loss
 
-    run_stage("sound", learned, [(list(learned.parameters()), 1.0)], settings, loss_of, report)
+    if keep is not None:
+        keep.rngs = (mixer.rng,)
+    run_stage("sound", learned, [(list(learned.parameters()), 1.0)], settings, loss_of, report, keep=keep)
 
 
 def keep_statistics(module: nn.Module) -> None:
@@ -141,6 +145,7 @@ def train_picture(
     settings: PictureSettings,
     dropout: float,
     report: Report,
+    keep: Keeper | None = None,
 ) -> None:
     """Stage two: the picture branch and its heads.
 
@@ -178,7 +183,9 @@ def train_picture(
         loss = masked_cross_entropy(heads["scene"](y), place, None, settings.smoothing)
         return loss + masked_cross_entropy(heads["emotion"](y), emotion, None, settings.smoothing)
 
-    run_stage("picture", learned, groups, settings, loss_of, report)
+    if keep is not None:
+        keep.rngs = (pool.rng if frozen else camera.rng,)
+    run_stage("picture", learned, groups, settings, loss_of, report, keep=keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +230,16 @@ def film_pool(
 
 
 def train_fusion(
-    network: Network, spec: ModelSpec, pairs: Pairs, settings: FusionSettings, report: Report
+    network: Network,
+    spec: ModelSpec,
+    pairs: Pairs,
+    settings: FusionSettings,
+    report: Report,
+    keep: Keeper | None = None,
 ) -> None:
     """Stage three: everything above the branches, on composed pairs of their features."""
-    learned = nn.ModuleList([network.fusion]).train()
     absent: Any = network.absent
+    learned = nn.ModuleList([network.fusion, nn.ParameterList([absent])]).train()
     votes = [heads_of(network, modality, spec) for modality in range(network.modalities)]
     names = [head.name for head in spec.heads]
 
@@ -253,4 +265,6 @@ def train_fusion(
         main = 3 if "sound" in logits else 2
         return torch.stack(losses[:main]).sum()
 
-    run_stage("fusion", learned, [([*learned.parameters(), absent], 1.0)], settings, loss_of, report)
+    if keep is not None:
+        keep.rngs = (pairs.rng,)
+    run_stage("fusion", learned, [(list(learned.parameters()), 1.0)], settings, loss_of, report, keep=keep)

@@ -39,6 +39,7 @@ from streamfuse.training.pairs import Pairs
 from streamfuse.training.play import play
 from streamfuse.training.portraits import Portraits, train_faces
 from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
+from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import Report
 from streamfuse.training.settings import TrainConfig, division_of
 from streamfuse.training.sound import SoundMixer
@@ -112,7 +113,7 @@ class Run:
             self._stage("faces", self._face)
         self._stage("fusion", self._fuse)
 
-    def _stage(self, name: str, act: Callable[[], None]) -> None:
+    def _stage(self, name: str, act: Callable[[Keeper], None]) -> None:
         # What a stage leaves depends on everything before it, too.
         said = self.config.model_dump_json(exclude_defaults=True).encode() + name.encode()
         kept = self.work / f"{name}-{sha256(said).hexdigest()[:12]}.pt"
@@ -120,32 +121,35 @@ class Run:
             self.network.load_state_dict(torch.load(kept, weights_only=True))
             return
         torch.manual_seed(self.config.seed)
-        act()
+        keep = Keeper(kept.with_suffix(".safetensors"), every=self.config.keep_every)
+        act(keep)
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_name(kept.name + ".part")
         torch.save(self.network.state_dict(), part)
         part.replace(kept)
+        keep.done()
 
-    def _hear(self) -> None:
+    def _hear(self, keep: Keeper) -> None:
         mixer = self._mixer(1)
         set_sound_statistics(self.network, mixer, self.spec.audio)
-        train_sound(self.network, self.spec, mixer, self.config.sound, self.config.dropout, self.report)
+        config = self.config
+        train_sound(self.network, self.spec, mixer, config.sound, config.dropout, self.report, keep)
 
-    def _see(self) -> None:
-        train_picture(
-            self.network, self.spec, self._camera(2), self.config.picture, self.config.dropout, self.report
-        )
+    def _see(self, keep: Keeper) -> None:
+        config, camera = self.config, self._camera(2)
+        train_picture(self.network, self.spec, camera, config.picture, config.dropout, self.report, keep)
 
-    def _face(self) -> None:
+    def _face(self, keep: Keeper) -> None:
         portraits = Portraits(self.pictures, self.spec.video.picture, self.config.seed + 6)
-        train_faces(self.network, self.spec, portraits, self.config.faces, self.config.dropout, self.report)
+        config = self.config
+        train_faces(self.network, self.spec, portraits, config.faces, config.dropout, self.report, keep)
 
-    def _fuse(self) -> None:
+    def _fuse(self, keep: Keeper) -> None:
         settings = self.config.fusion
         seen = seen_features(self.network, self.spec, self._camera(3), settings.clips, self.report)
         heard = heard_features(self.network, self.spec, self._mixer(4), settings.streams, self.report)
         pairs = Pairs(seen, heard, self.config.seed + 5)
-        train_fusion(self.network, self.spec, pairs, settings, self.report)
+        train_fusion(self.network, self.spec, pairs, settings, self.report, keep)
 
     def finish(self, out: Path) -> tuple[ModelSpec, list[Score]]:
         """Calibrate, export, measure what was exported, and write the figures into it."""

@@ -17,9 +17,19 @@ from streamfuse.errors import ConfigError
 from streamfuse.model.export import weights_sha256
 from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import run_stage
-from streamfuse.training.settings import StageSettings
+from streamfuse.training.settings import StageSettings, read_train_config
+from streamfuse.training.train import Run
 from tests.training.made import run_of, settings
+from tests.training.tree import write_tree
 
+STAGES = """
+keep_every: 1
+data: {test_splits: [dev], tune_splits: [fold4]}
+network: {preset: tiny, fusion: hybrid, picture_side: 32, memory_ticks: 8}
+sound: {steps: 4, batch: 4, ticks: 8, chunk_ticks: 4}
+picture: {steps: 4, batch: 4, ticks: 2}
+fusion: {steps: 4, batch: 8, clips: 32, streams: 32}
+"""
 KILLED_AT = 23
 KILLED = f"""
 import os, signal, sys
@@ -151,3 +161,25 @@ def test_run_on_clips_stopped_within_its_stage_ends_with_the_very_same_weights(t
         learned(tmp_path / "stopped", stop_at=5)
     assert list((tmp_path / "stopped/work").glob("*.safetensors"))
     assert learned(tmp_path / "stopped") == whole
+
+
+def test_stages_stopped_one_after_the_other_end_with_the_very_same_weights(tmp_path: Path) -> None:
+    """The recipe of the default model: sound, picture, fusion, each of which draws its own data."""
+    data = write_tree(tmp_path / "data", each=3)
+    (tmp_path / "s.yaml").write_text(STAGES)
+    config = read_train_config(tmp_path / "s.yaml")
+
+    def learned(work: str, stop_at: tuple[str, float] | None = None) -> str:
+        def report(name: str, _: float, figures: dict[str, float]) -> None:
+            if (name, figures.get("step")) == stop_at:
+                raise Stop
+
+        run = Run(config, data, tmp_path / work, report, lambda *_: None)
+        run.learn()
+        return weights_sha256(run.network)
+
+    whole = learned("whole")
+    for stop_at in (("sound", 3), ("picture", 2), ("fusion", 3)):
+        with pytest.raises(Stop):
+            learned("stopped", stop_at)
+    assert learned("stopped") == whole
