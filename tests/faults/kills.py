@@ -92,6 +92,7 @@ class Killer:
         """One recording to its end, killed at most so often, then compared."""
         clip = recording(self.folder, kind, self.seconds)
         golden = self._golden_of(kind, clip)
+        (self.folder / "journal").unlink(missing_ok=True)  # of all runs of the job: what one synced stays so
         out = self.folder / f"job-{self.tally.jobs}"
         left, runs = kills, 0
         while True:
@@ -133,7 +134,6 @@ class Killer:
     ) -> tuple[int | None, int]:
         """One run: its exit code, None where it was killed; and how many kills it took."""
         journal = self.folder / "journal"
-        journal.unlink(missing_ok=True)
         environment = os.environ | child_environment(path=str(out), journal=journal)
         log = (self.folder / "log.txt").open("ab")
         process = subprocess.Popen(

@@ -1,7 +1,7 @@
 """F39: an error of the device while it works ends the process; a new one begins with a new context.
 
 A real device's errors cannot be made here. What is sure is what we do with one: nothing catches it, so the
-process that saw it is gone (a sticky CUDA error leaves it alive and useless), and the run goes on with another.
+process that saw it is gone (a sticky CUDA error leaves it alive and useless), and another takes its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEPS = 30
 
 
 class Failing(nn.Module):
-    """Answers STEPS times, then fails as a kernel with an illegal address does."""
+    """Answers STEPS times, then reads beyond its input."""
 
     @torch.jit.export
     def init_state(self, batch: int) -> list[Tensor]:
@@ -31,9 +31,8 @@ class Failing(nn.Module):
         self, video: Tensor, audio: Tensor, present: Tensor, state: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
         steps = state[0] + 1
-        if bool((steps > 30).any()):
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        two = torch.cat([steps, -steps], 1)
+        # (A plain `raise` is taken out of the program by torch's own optimisation.)
+        two = torch.cat([steps, -steps], 1) + video[int(bool((steps > 30).any()))].mean()
         return [two, two], [steps]
 
 
@@ -47,7 +46,7 @@ def test_f39_error_of_the_device_ends_the_process_and_not_the_run(tmp_path: Path
         run.until(lambda: run.session("door") >= 1, "labels of another process")
         assert run.child("analyze").pid != first
         said = next(line for line in run.complaints() if "analyze 0" in line)
-        assert "illegal memory access" in said
+        assert "out of bounds" in said or "out of range" in said
         first_session = [line for line in run.labels("door") if line["session"] == 0]
         assert len(first_session) <= STEPS
         check_order(run.labels("door"))
@@ -65,4 +64,4 @@ def test_f39_device_that_always_fails_ends_the_run(tmp_path: Path) -> None:
         assert last.startswith(
             "streamfuse: every process of a run has to stay up, got died more than 5 times"
         )
-        assert "illegal memory access" in last
+        assert "out of bounds" in last or "out of range" in last
