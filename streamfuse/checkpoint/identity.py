@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import stat
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,13 @@ def _difference(key: str, then: str, now: str) -> str:
     return f"{key} {now} instead of {then}"
 
 
+def is_read_once(source: Source) -> bool:
+    """A pipe: what came out of it is gone, so another run cannot go on. OSError where it is not there."""
+    return isinstance(source, FileSource) and not stat.S_ISREG(source.path.stat().st_mode)
+
+
 def _input(source: Source) -> dict[str, Any]:
-    if not isinstance(source, FileSource):
+    if not isinstance(source, FileSource) or is_read_once(source):
         return {"input": source.display}
     info = source.path.stat()
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from streamfuse.checkpoint.identity import Identity, identity
+from streamfuse.checkpoint.identity import Identity, identity, is_read_once
 from streamfuse.checkpoint.plan import look
 from streamfuse.checkpoint.record import Checkpoint, CheckpointFile, decode_told
 from streamfuse.cli.recording import Report, Span
@@ -33,9 +33,9 @@ def look_for(
     job = report.job
     assert job.source is not None
     base = (output / job.stem).absolute()
-    if not resume:
-        CheckpointFile(base).remove()
     try:
+        if not resume or is_read_once(job.source):
+            CheckpointFile(base).remove()
         who = identity(job.source, job.name, config, model_sha256=model_sha256, device=device, span=span)
     except OSError:  # it cannot be read, and whoever reads it says why
         return {}, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,6 +150,28 @@ def test_one_that_may_not_go_on_fails_and_the_others_are_done(
     )
     entries = json.loads((begun.folder / "summary.json").read_text())["files"]
     assert [entry["status"] for entry in entries] == ["failed", "done"]
+
+
+def test_a_pipe_is_read_once_and_begins_anew(begun: Runs, clip: Path, golden: Golden) -> None:
+    media = clip.read_bytes()
+    clip.unlink()
+    os.mkfifo(clip)
+    writer = threading.Thread(target=clip.write_bytes, args=(media,), daemon=True)
+    writer.start()
+    report = begun.run(clip)
+    writer.join()
+    assert (report.status, report.resumed_ns) == ("done", None)
+    wanted = [
+        line.split(b',"start_s"')[0] for line in golden(clip_of(media, clip))["labels.jsonl"].splitlines()
+    ]
+    got = begun.results(clip)["labels.jsonl"].splitlines()
+    assert [line.split(b',"start_s"')[0] for line in got] == wanted
+
+
+def clip_of(media: bytes, clip: Path) -> Path:
+    clip.unlink()
+    clip.write_bytes(media)
+    return clip
 
 
 def test_identity_takes_in_whatever_the_labels_depend_on(clip: Path) -> None:
