@@ -2,7 +2,7 @@
 
     python benchmarks/bench_peers.py [--seconds 60] [--rounds 3] [--only a,b,ours]
 
-The job: a 360p30 H.264 + AAC camera in real time (MPEG-TS over HTTP, by the camera's own schedule), one answer
+The job: a 360p30 H.264 + AAC camera in real time (MPEG-TS over HTTP, by its own schedule), one answer
 of the same network (peers/network.py, equal outputs, checked first) for every 100 ms of media.
 
     ours  streamfuse run: decode, analyze (and its warm spare) and publish processes, the network stepped

@@ -5,7 +5,7 @@
 Twice, in turns: (1) every tick of a recording through the parts of the three processes in this one, messages
 encoded and decoded as they are between processes, so that nothing but the stamps differs and a difference
 of 0.1 % can be seen (in processor time, which a busy neighbour does not take); (2) whole runs of `streamfuse
-process` with `trace: true` and `trace: false`, the throughput that a user has. (2) swings by more than 2 % from
+process` with `trace: true` and `trace: false`, what a user has. (2) swings by more than 2 % from
 run to run on a shared machine: its rounds say so.
 """
 
@@ -105,7 +105,7 @@ def ticks_of(items: list[MediaItem], model: Model) -> list[Tick]:
 
 
 def in_one_process(recording: Path, count: int) -> tuple[dict[str, Timing], float]:
-    """Processor time per tick with and without, in turns; and the median of their differences tick by tick (ns)."""
+    """Processor time per tick with and without, in turns; and the median of their differences (ns)."""
     model = load_model(None, device="cpu")
     items = media_of(recording, model)
     ways = {name: Way(model, trace=name == "on") for name in ("off", "on")}

@@ -106,7 +106,7 @@ class _Run:
         self._wire = Wire(None if config.wire.keys is None else Keys(Path(config.wire.keys)))
         self._progress = Subscriber(self._wire, topics=["progress"], bind=config.endpoint("progress"))
         self._labels = Subscriber(self._wire, topics=["label"], connect=[config.endpoint("labels")])
-        self._began_ns = self._first_ns = 0
+        self._began_ns = self._first_ns = self._expected = 0
         self._refused: StreamfuseError | None = None
         self.warmed_up_ns = 0
 
@@ -115,6 +115,7 @@ class _Run:
             table = roles(self._config, file)
             # Recordings of a job take turns; streams that are measured together do not.
             table = [replace(role, turn=None) for role in table]
+            self._expected = len(table)
             supervisor = Supervisor(table, Path(self._config.run_dir) / "logs", self._read, self._on_notice)
             self._began_ns = SYSTEM.monotonic_ns()
             self.recording.begin_ns = 1 << 62
@@ -165,7 +166,7 @@ class _Run:
                 self._refused = StreamfuseError("every stream must give answers", got=got)
             return
         # A spare that still loads the model takes the processors from what is measured.
-        if any(process.is_starting for process in self.recording.processes.values()):
+        if sum(not process.is_starting for process in self.recording.processes.values()) < self._expected:
             return
         self._first_ns = self._first_ns or now_ns
         if (

@@ -51,7 +51,7 @@ def mean(ordered: np.ndarray) -> np.ndarray:
 
 
 def test_interval_holds_one_as_often_as_it_says() -> None:
-    """Of runs that do not differ, 95 % intervals miss the truth in about one of twenty, not in every second."""
+    """Of runs that do not differ, 95 % intervals miss the truth in about one of twenty."""
     missed = 0
     for seed in range(40):
         a, b = [_noise(2 * seed, 300)], [_noise(2 * seed + 1, 300)]

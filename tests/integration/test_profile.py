@@ -1,0 +1,87 @@
+"""`streamfuse profile` over real processes and sockets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamfuse.cli.measure import Measured, Plan, measure
+from streamfuse.config import AppConfig, ModelConfig
+from streamfuse.errors import StreamfuseError
+from streamfuse.profiling.page import render_page
+from streamfuse.trace import latency_parts, track_parts
+from streamfuse.types import NS
+from tests.cli.conftest import Run
+from tests.clips import Clip
+
+pytest_plugins = ["tests.cli.conftest"]
+PATTERN = "lavfi:testsrc2=size=160x120:rate=30;sine=frequency=440:sample_rate=48000"
+
+
+def config(model: Path) -> AppConfig:
+    return AppConfig(model=ModelConfig(path=str(model), device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def lived(meter: Path) -> Measured:
+    return measure(Plan(PATTERN, 3 * NS, NS, streams=2), config(meter))
+
+
+def test_parts_of_a_live_run_sum_exactly_to_the_age_of_every_answer(lived: Measured) -> None:
+    answers = [a for rows in lived.recording.answers.values() for a in rows]
+    assert len(answers) > 50
+    for answer in answers:
+        trace, told = answer.head.trace, answer.latency
+        parts = latency_parts(trace, answer.publish_ns)
+        assert sum(parts.values()) == told["edge_age"] == answer.publish_ns - answer.arrival_ns
+        assert parts == {name: value for name, value in told.items() if "." in name}
+        assert min(parts.values()) >= 0
+        for track in ("video", "audio"):
+            age = told.get(f"{track}_age", 0)
+            assert sum(track_parts(trace, track, answer.publish_ns).values()) == age  # type: ignore[arg-type]
+        assert {"decode", "sync", "analyze", "publish"} <= {stamp.stage for stamp in trace.stamps}
+
+
+def test_live_run_is_measured_after_its_warm_up(lived: Measured) -> None:
+    report, recording = lived.report, lived.recording
+    assert {process.title for process in recording.processes.values()} == {
+        "publish", "analyze 0", "analyze 0 (spare)", "decode lavfi-1", "decode lavfi-2"
+    }  # fmt: skip
+    assert (report.streams_wanted, report.offered_per_s) == (2, 20.0)
+    assert 0 < report.answers < sum(len(rows) for rows in recording.answers.values())
+    assert report.warm_up_s > 1
+    assert report.cpu_s_per_media_s is not None and report.cpu_s_per_media_s > 0
+    assert "lavfi-2" in render_page(report, recording)
+
+
+def test_saturated_recording_is_quicker_than_real_time_and_loses_nothing(meter: Path, tmp_path: Path) -> None:
+    clip = Clip(seconds=20.0, width=160, height=120).write(tmp_path / "clip.mp4")
+    measured = measure(Plan(str(clip), 20 * NS, NS, "saturated"), config(meter))
+    indices = [a.head.index for a in measured.recording.answers["clip"]]
+    assert len(indices) in (200, 201)  # AAC pads to whole frames
+    assert indices == list(range(len(indices)))
+    assert measured.report.deadline_misses is None
+    assert measured.report.realtime_factor > 1
+
+
+def test_command_writes_three_files_and_a_summary(run: Run, meter: Path, tmp_path: Path) -> None:
+    options = ("--duration", "3s", "--warm-up", "500ms", "--model", meter, "--device", "cpu")
+    ran = run("profile", PATTERN, *options, "-o", tmp_path)
+    assert ran.code == 0, ran.err
+    assert "edge age" in ran.out and "left out" in ran.out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["schema"] == "streamfuse.profile/1" and report["rate"] == "paced"
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    ran = run(
+        "profile", "compare", tmp_path / "report.json", tmp_path / "report.json", "--fail-if", "p50>1.1x"
+    )
+    assert ran.code == 0
+
+
+def test_source_that_is_refused_is_told_in_one_line(meter: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.mp4").write_bytes(b"this is no film")
+    with pytest.raises(StreamfuseError, match=r"no\.mp4"):
+        measure(Plan(str(tmp_path / "no.mp4"), NS, NS), config(meter))
