@@ -53,6 +53,8 @@ ALLOWED = {
 ZMQ_MAY = {
     # Peers that break the rules on purpose, and other people's transports to compare with.
     "tests/wire/": "raw peers that misbehave",
+    "tests/integration/test_ctl.py": "a raw peer that misbehaves",
+    "tests/integration/test_hosts.py": "a raw peer that misbehaves, with a key",
     "tests/faults/": "raw peers that misbehave",
     "benchmarks/": "peers of other programs",
 }
