@@ -101,7 +101,9 @@ def test_face_branch_learns_and_the_frame_branch_is_left_alone(cache: PictureCac
         network, spec, Portraits(cache, spec.video.picture, 2), settings, 0.0,
         lambda _name, _done, figures: losses.append(figures["loss"]),
     )  # fmt: skip
-    assert losses[-1] < 0.8 * losses[0]
+    # What is reported is a slow mean: the new share of it is the loss of that step.
+    steps = np.array([losses[0], *(np.diff(losses) / 0.02 + losses[:-1])])
+    assert steps[-10:].mean() < 0.8 * steps[:10].mean()
     for name, one in network.videos[0].state_dict().items():
         assert torch.equal(one, before[name]), name
 
