@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def test_a_foreign_model_made_as_the_page_says_labels_a_clip(
     (tmp_path / "page_example.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    __import__("page_example")
+    importlib.import_module("page_example")
 
     def picture(index: int) -> np.ndarray:
         return np.full((64, 64, 3), 220 if index < 20 else 5, np.uint8)

@@ -107,10 +107,8 @@ def test_clips_of_one_modality_and_short_ones_are_whole_streams(tmp_path: Path) 
     (tmp_path / "tree.py").write_text("no media")
     assert store.ready([sound, sight, both, missing], dropped) == [sound, sight, both]
     assert len(dropped) == 1 and dropped[0].startswith("m: ")
-    assert [store.read(one).present.all(0).tolist() for one in (sound, sight)] == [
-        [False, True],
-        [True, False],
-    ]
+    there = [store.read(one).present.all(0).tolist() for one in (sound, sight)]
+    assert there == [[False, True], [True, False]]
     assert store.read(both).present.tolist() == [[True, True]] * 5 + [[False, True]]
     config = settings(tmp_path, ticks=8)
     batch = ClipBatches(store, [sound, sight, both], config.clips, 0).of([sound, sight, both])
@@ -131,8 +129,8 @@ def test_soft_cross_entropy_is_torchs() -> None:
     assert float(head_loss(head, logits, unknown, 0.1)) == 0.0
 
 
-def test_chunks_carry_their_state_but_no_gradient(run: ClipRun) -> None:
-    """In evaluation the loss of chunks is that of the whole; in training the second chunk's gradient stops."""
+def test_chunks_carry_their_state(run: ClipRun) -> None:
+    """The loss of chunks is that of the whole: the state goes from one to the next."""
     batch = batches(run, bent=False, ticks=8).of(run.train[:2])
     fits = [
         ClipFit(run.network, run.spec, batches(run, ticks=8, chunk_ticks=chunk), settings_of(run, chunk))
