@@ -48,7 +48,6 @@ ALLOWED = {
     ("zmq socket", "streamfuse/wire/transport.py"): "the one factory of sockets",
     ("torch.load of weights only", "streamfuse/training/pretrained.py"): "a published file of weights",
     ("torch.load of weights only", "streamfuse/training/train.py"): "what the same run has written",
-    ("eval", "tests/model/test_docs.py"): "runs the example of docs/models.md",
     ("torch.load of weights only", "streamfuse/training/clip_run.py"): "what the same run has written",
 }
 ZMQ_MAY = {
