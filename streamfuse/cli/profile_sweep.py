@@ -157,7 +157,7 @@ def _show(made: Sweep) -> None:
     for place, cell in enumerate(made.cells):
         mark = "→" if place == made.chosen else ""
         if cell.error is not None:
-            table.add_row(mark, f"{cell.name}: {cell.error}", *["–"] * 8)
+            table.add_row(mark, cell.name, *["–"] * 8)
             continue
         ages = (cell.age_p50_ms, cell.age_p99_ms, cell.late_ms)
         table.add_row(
@@ -171,6 +171,9 @@ def _show(made: Sweep) -> None:
             f"{(cell.rss_bytes or 0) / 1e6:,.0f}",
         )
     console.print(table)
+    for cell in made.cells:
+        if cell.error is not None:
+            console.print(f"{cell.name}: {cell.error}", markup=False, style="red")
     console.print(_advice(made), markup=False)
 
 

@@ -147,7 +147,8 @@ def plot(sweep: Sweep) -> str:
         dropped = f", {cell.dropped_share:.1%} dropped" if cell.dropped_share else ""
         chart.dots([(x, y, f"{cell.name}: {x:.1f} ms, {y:.3f} s/s{dropped}")], css, 6)
         if len(shown) <= 24:
-            at = f'x="{chart.at_x(x) + 9}" y="{chart.at_y(y) + 4}"'
+            anchor, shift = ("end", -9) if chart.at_x(x) > FULL - 260 else ("start", 9)
+            at = f'x="{chart.at_x(x) + shift}" y="{chart.at_y(y) + 4}" text-anchor="{anchor}"'
             chart.marks.append(f'<text class="note" {at}>{escape(cell.name)}</text>')
     return chart.svg(title="Cost against lateness")
 

@@ -14,9 +14,9 @@ from streamfuse.profiling.page import render_page
 from streamfuse.trace import latency_parts, track_parts
 from streamfuse.types import NS
 from tests.cli.conftest import Run
+from tests.cli.conftest import run as run
 from tests.clips import Clip
 
-pytest_plugins = ["tests.cli.conftest"]
 PATTERN = "lavfi:testsrc2=size=160x120:rate=30;sine=frequency=440:sample_rate=48000"
 
 

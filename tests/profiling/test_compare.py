@@ -13,8 +13,6 @@ from streamfuse.types import MS
 from tests.cli.conftest import Ran, Run
 from tests.profiling.made import made_recording, made_report
 
-pytest_plugins = ["tests.cli.conftest"]
-
 
 def report(seed: int, scale: float = 1.0, cores: float = 0.5) -> Report:
     ages = np.random.default_rng(seed).gamma(20, 1, 1200) * scale * MS

@@ -15,7 +15,6 @@ from tests.cli.conftest import Run
 from tests.clips import Clip
 from tests.integration.meter import write_meter
 
-pytest_plugins = ["tests.cli.conftest"]
 HOP_NS = 100 * MS
 
 

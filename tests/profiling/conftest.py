@@ -1,0 +1,3 @@
+"""The command line, as the tests of the command line run it."""
+
+from tests.cli.conftest import run as run
