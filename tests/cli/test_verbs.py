@@ -102,7 +102,7 @@ def test_validate_tells_the_latency_floor(run: Run, tiny_model: Path, tmp_path: 
     ran = run("validate", tmp_path / "c.yaml")
     assert ran.code == 0
     assert ran.out.startswith(f"{tmp_path}/c.yaml: right\n")
-    for word in ("hop: 100 ms", "32 ms for each MFCC frame", "smoothing 2.5 s", "scene", "emotion"):
+    for word in ("hop: 100 ms", "32 ms of sound", "smoothing 2.5 s", "scene", "half seen after 1800 ms"):
         assert word in ran.out
 
 
