@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-from streamfuse.cli.fleet import Fleet
+from streamfuse.cli.fleet import FOLDER, Fleet, _sweep
 from streamfuse.errors import StreamfuseError
+from streamfuse.wire.endpoints import EndpointLock
 from tests.cli.conftest import Run
 from tests.clips import Clip
 
@@ -34,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "summary.json"
+        if path.is_file() and path.name != "summary.json" and path.suffix != ".checkpoint"
     }
 
 
@@ -107,11 +109,24 @@ def test_recording_whose_results_cannot_be_kept_costs_the_others_nothing(
     ]
     files = json.loads((out / "summary.json").read_text())["files"]
     assert [entry["status"] for entry in files] == ["failed", "failed", "failed", "done"]
-    whole = {path.name for path in out.iterdir() if path.is_file() and path.suffix != ".part"}
+    whole = {p.name for p in out.iterdir() if p.is_file() and p.suffix not in (".part", ".checkpoint")}
     assert whole == {
         "summary.json",
         *(f"b{suffix}" for suffix in (".labels.jsonl", ".events.jsonl", ".vtt", ".overlay.mp4")),
     }
+
+
+def test_folders_of_killed_commands_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
+    for name in ("dead", "young", "alive"):
+        folder = tmp_path / "t" / f"{FOLDER}{name}"
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "run.lock").touch()
+        if name != "young":
+            os.utime(folder / "run.lock", (0, 0))
+    with EndpointLock(f"ipc://{tmp_path}/t/{FOLDER}alive/run").held():
+        _sweep()
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [f"{FOLDER}alive", f"{FOLDER}young"]
 
 
 def test_run_that_cannot_go_on_still_sums_up_what_was_done(
