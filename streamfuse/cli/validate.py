@@ -42,7 +42,7 @@ def _latency_lines(config: AppConfig) -> list[str]:
     )
     lines = [
         f"latency before any computing (model {spec.name}):",
-        f"  hop: {floor.hop_ms:g} ms; an answer comes {floor.mean_wait_ms:g} ms on average after what it is about",
+        f"  hop: {floor.hop_ms:g} ms; what happens waits {floor.mean_wait_ms:g} ms on average for its end",
         f"  window: {floor.window_ms:g} ms of picture, {floor.mfcc_window_ms:g} ms of sound, never ahead",
         f"  live, a late track is waited for: {wait}",
     ]
