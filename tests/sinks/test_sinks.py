@@ -52,7 +52,8 @@ def names(folder: Path) -> list[str]:
 
 
 def test_every_output_of_the_configuration_has_its_sink(clip: Path, tmp_path: Path) -> None:
-    assert set(FILE_SINKS) == set(OutputConfig.model_fields)
+    files = {name for name, field in OutputConfig.model_fields.items() if field.annotation is bool}
+    assert set(FILE_SINKS) == files
     sinks = opened(clip, tmp_path)
     write(sinks, list(walk(30)))
     assert all(name.endswith(".part") for name in names(tmp_path))
