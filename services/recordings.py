@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-from streamfuse.checkpoint.identity import Identity, identity
-from streamfuse.checkpoint.keeper import Keeper
-from streamfuse.checkpoint.outputs import RecordedOutputs
-from streamfuse.checkpoint.plan import closing, finished, look
-from streamfuse.checkpoint.record import CheckpointFile, decode_analysed, decode_told, encode
+from streamfuse.checkpoint.plan import look
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
 from streamfuse.errors import OutputError
-from streamfuse.kernels.backend import choose_device
-from streamfuse.labels.events import EventTracker
-from streamfuse.labels.smooth import Labeller
-from streamfuse.media.source import parse_source
 from streamfuse.model.inspect import ModelFile
 from streamfuse.services.loop import ANSWER_NS, State
+from streamfuse.services.recording_output import RecordingOutput, identity_of
 from streamfuse.services.results import Results
 from streamfuse.services.status import Status
 from streamfuse.sinks.durable import Patience
-from streamfuse.trace import stamped
 from streamfuse.types import NS, Answer, Carried, Event, Label, SessionStart
 from streamfuse.wire.broadcast import Publisher
 from streamfuse.wire.headers import End, Shutdown
-from streamfuse.wire.inbox import GapError
 from streamfuse.wire.link import Delivery, Inlet
 from streamfuse.wire.transport import Socket
 
@@ -39,140 +29,6 @@ log = logging.getLogger(__name__)
 TURN_MESSAGES = 64
 SETTLE_MS = 60_000
 """How long closing a recording may take: its files go to disk, and a disk may be slow."""
-
-
-class RecordingOutput:
-    """Answers of one recording, in order, each once -> labels and events in its files.
-
-    Answers that came before, from an analyzer that went back to the checkpoint, are passed over.
-
-    raises  OutputError; GapError where an answer is missing
-    """
-
-    def __init__(
-        self, name: str, config: RunConfig, model: ModelFile, patience: Patience | None, clock: Clock
-    ) -> None:
-        self.name, self._config, self._clock = name, config, clock
-        chosen = config.sources[name]
-        gap_ms = (chosen.ticks or config.ticks).max_gap_ms
-        self._labeller = Labeller(model.spec.heads, config.labels, max_gap_ms=gap_ms)
-        self._events = EventTracker(model.spec.heads, config.labels, max_gap_ms=gap_ms)
-        self._last = (0, -1)
-        self._waiting: Carried | None = None
-        source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
-        self._base = None if chosen.output is None else Path(chosen.output)
-        self._who: Identity = {}
-        told = None
-        if self._base is not None:
-            self._who = identity_of(name, config, model)
-            found = look(self._base, self._who)
-            if found is not None:
-                carried, told = decode_analysed(found.analysed), decode_told(found.told)
-                self._labeller.state, self._events.state = told.labeller, told.events
-                self._last = (carried.session, carried.index)
-        self.outputs = RecordedOutputs(
-            config,
-            self._base,
-            source=source,
-            model=model.spec,
-            span=chosen.span_ns,
-            resume=told,
-            patience=patience,
-        )
-        self._keeper = None
-        if self._base is not None and self.outputs.resumable:
-            every_s = config.outputs.checkpoint_s
-            self._keeper = Keeper(CheckpointFile(self._base), self._who, every_s, clock)
-
-    def push(self, answer: Answer, received_ns: int) -> Iterator[Label | Event]:
-        at = (answer.head.session, answer.head.index)
-        if at <= self._last:
-            return
-        session, index = self._last
-        if at not in ((session, index + 1), (max(at[0], session + 1), 0)):
-            got = f"tick {at[1]} of session {at[0]} after {index} of {session}"
-            raise GapError("no answer of a recording may be missing", got=got, where=self.name)
-        self._last = at
-        for label in self._labeller.push(self._stamped(answer, received_ns)):
-            yield self._write(label)
-            for event in self._events.push(label):
-                yield self._write(event)
-
-    def carry(self, carried: Carried) -> None:
-        """The state of the analysis after a tick: where it is the last one written, keep both."""
-        if (carried.session, carried.index) == self._last and self._keeper is not None:
-            self._waiting = carried
-            if self._keeper.idle:
-                self._keep(self._keeper)
-
-    def flush(self) -> Iterator[Label | Event]:
-        """The tail; open events end here."""
-        for label in self._labeller.flush():
-            yield self._write(label)
-        for event in self._events.flush():
-            yield self._write(event)
-
-    def finish(self, end: End) -> dict[str, int]:
-        """All is written: close, in steps of which each may be the last before a crash.
-
-        returns  the names of the outputs, and their bytes
-        """
-        self._close_keeper()
-        sizes = self.outputs.settle()
-        file = None if self._base is None else CheckpointFile(self._base)
-        closed = None if file is None else closing(file, self._who, sizes, self.result(end))
-        self.outputs.close(complete=True)
-        if file is not None and closed is not None:
-            finished(file, closed)
-        return sizes
-
-    def leave(self) -> None:
-        """Not the end: keep what can be kept; another run goes on."""
-        try:
-            if self._keeper is not None and self._waiting is not None:
-                self._keep(self._keeper)
-            self._close_keeper()
-        finally:
-            self.outputs.close(complete=False)
-
-    def result(self, end: End) -> bytes:
-        duration_ns = end.container_ns or None
-        return self.outputs.result(
-            duration_ns=duration_ns, truncated=end.truncated, counters=dict(end.counters)
-        )
-
-    def _stamped(self, answer: Answer, received_ns: int) -> Answer:
-        if not self._config.trace:
-            return answer
-        head = stamped(answer.head, "publish", received_ns, received_ns, self._clock.monotonic_ns())
-        return replace(answer, head=head)
-
-    def _keep(self, keeper: Keeper) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and (waiting.session, waiting.index) == self._last:
-            told = self.outputs.told(self._labeller.state, self._events.state)
-            keeper.keep(self.outputs.sync, waiting.data, encode(told))
-
-    def _close_keeper(self) -> None:
-        if self._keeper is not None:
-            self._keeper.close()
-
-    def _write(self, told: Label | Event) -> Label | Event:
-        self.outputs.write(told)
-        return told
-
-
-def identity_of(name: str, config: RunConfig, model: ModelFile) -> Identity:
-    """What the recording's checkpoint says of this run."""
-    chosen = config.sources[name]
-    return identity(
-        parse_source(chosen.input, allow_hls=chosen.allow_hls),
-        name,
-        config,
-        model_sha256=model.sha256,
-        device=str(choose_device(config.model.device)),
-        span=chosen.span_ns,
-    )
 
 
 class RecordingsService:
