@@ -100,6 +100,10 @@ class DecodeService:
         return "running" if self._reader.connected else "waiting"
 
     @property
+    def trouble(self) -> str:
+        return "" if self._ended else self._reader.trouble
+
+    @property
     def counters(self) -> dict[str, int]:
         link = {f"link_{name}": count for name, count in self._link.box.counters.items()}
         stills = {} if self._stills is None else self._stills.counters

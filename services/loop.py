@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from streamfuse.clock import Clock
 from streamfuse.errors import SourceRefused, StreamfuseError
@@ -52,6 +52,16 @@ class Service(Protocol):
     def counters(self) -> dict[str, int]: ...
     @property
     def gauges(self) -> dict[str, int]: ...
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """A service that says while it waits what it waits for."""
+
+    @property
+    def trouble(self) -> str:
+        """In words, without secrets; empty: nothing is wrong."""
+        ...
 
 
 class Wake:
@@ -136,7 +146,8 @@ class Reporter:
         if self._clock.monotonic_ns() < self._due_ns and state == self._last_state:
             self._counter += 1
             return
-        self.report(state, service.counters, service.gauges)
+        trouble = service.trouble if state == "waiting" and isinstance(service, Troubled) else ""
+        self.report(state, service.counters, service.gauges, error=printable(trouble))
 
     def allow(self, allowance_ms: int) -> None:
         """Say at once that the next step may take so long."""

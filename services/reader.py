@@ -89,6 +89,8 @@ class Reader(Generic[Item]):
         self.transport_ns: int | None = None
         """Of the last picture, from the sender's wall clock to its arrival here, where it tells its time."""
         self.connected = False
+        self.trouble = ""
+        """Why the source is away: the last error, until something comes again."""
         self._waiting_until_ns: int | None = None
         self._moved_ns = clock.monotonic_ns()
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
@@ -159,6 +161,7 @@ class Reader(Generic[Item]):
                 lost = SourceLost(error.rule, got=error.got, where=error.where)
             if not self._live or (lost is None and not self._loop):
                 return lost
+            self.trouble = "" if lost is None else str(lost)
             worked_ns = 0 if first_ns is None else max(1, self._clock.monotonic_ns() - began_ns)
             if lost is not None and not self._wait(self._backoff.next_ns(worked_ns)):
                 break
@@ -177,7 +180,7 @@ class Reader(Generic[Item]):
                     break
                 self._moved_ns = self._clock.monotonic_ns()
                 self._first_ns = self._first_ns or self._moved_ns
-                self.connected = True
+                self.connected, self.trouble = True, ""
                 self._put(self._in_time(item))
                 self.position_ns = decoder.position_ns
                 self.transport_ns = getattr(decoder, "transport_ns", None)  # a recording has none

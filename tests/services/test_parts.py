@@ -16,6 +16,7 @@ from streamfuse.clock import SYSTEM
 from streamfuse.errors import OutputError, SourceLost, SourceRefused
 from streamfuse.pipeline.live import Pacer
 from streamfuse.services.backoff import CAP_KNOWN_NS, CAP_UNKNOWN_NS, GOOD_NS, Backoff
+from streamfuse.services.loop import Reporter
 from streamfuse.services.process import command, exit_code
 from streamfuse.services.reader import Finished, Reader
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
@@ -288,3 +289,32 @@ def test_time_goes_on_in_another_process_though_the_wall_clock_was_set_back(run_
     assert (after.session, after.offset_ns) == (1, 400 * MS)
     later = LiveSessions(SessionNumbers(run_dir, "cam")).begin(START, wall_ns=1060 * NS)
     assert (later.session, later.offset_ns) == (2, 60 * NS)
+
+
+def test_source_that_is_away_says_why_until_it_is_back() -> None:
+    """As the process reports it: only while it waits, and with nothing a header may not carry."""
+    gate = threading.Event()
+    answers: Iterator[object] = iter([SourceLost("the source failed", got="Connection\nrefused"), gate])
+
+    def open_source() -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        gate.wait(20)
+        return FakeDecoder(1)
+
+    reader = reader_of(open_source, live=True)
+    last_ns = SYSTEM.monotonic_ns() + 20 * NS
+    while not reader.trouble:
+        assert SYSTEM.monotonic_ns() < last_ns, "the deadline has passed"
+    told: list[tuple[str, str]] = []
+    reporter = Reporter.__new__(Reporter)
+    reporter._clock, reporter._due_ns, reporter._last_state, reporter._counter = SYSTEM, 0, None, 0
+    reporter.report = lambda state, *_, error="", **__: told.append((state, error))  # type: ignore[method-assign]
+    service = SimpleNamespace(trouble=reader.trouble, counters={}, gauges={})
+    for state in ("waiting", "running"):
+        reporter.follow(service, state)
+    assert told == [("waiting", "the source failed, got Connection refused"), ("running", "")]
+    gate.set()
+    drain(reader)
+    assert reader.trouble == ""
