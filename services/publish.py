@@ -27,7 +27,7 @@ from streamfuse.services.recordings import RecordingsService
 from streamfuse.services.status import Status
 from streamfuse.services.unfinished import Unfinished, sources_left_open
 from streamfuse.types import NS, Answer, Event, Label, SessionStart, Still
-from streamfuse.view.history import Report
+from streamfuse.view.history import Report, Roster
 from streamfuse.view.pictures import Pictures
 from streamfuse.wire.broadcast import Publisher, Subscriber
 from streamfuse.wire.headers import End, Progress, Shutdown
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 TURN_MESSAGES = 64
 BACK_NS = 10 * NS
 """For sources whose events a process before us began to come back, or those events end without them."""
+LOOK_NS = 2 * NS
+"""Between looks at which sources the run has."""
 LAST_NOTICES_NS = 3 * NS
 """At the end, for receivers that have not taken everything yet."""
 
@@ -75,6 +77,7 @@ class PublishService:
         self.pictures = Pictures()
         """Of live sources, where the run makes any."""
         self._answers, self._world, self._status = answers, world, status
+        self._look_ns = clock.monotonic_ns() + LOOK_NS
         self._outputs: dict[str, SourceOutput] = {}
         self._left_open = set(sources_left_open(Path(config.run_dir)))
         """Sources whose events a process before us began, until they are back."""
@@ -113,6 +116,9 @@ class PublishService:
         self._status.turn()
         self._counts["lines_lost"] = self._lost_before + sum(o.lost for o in self._outputs.values())
         self._take_stills()
+        if self._view is not None and now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_NS
+            self._follow_sources(self._view)
         if self.alerts is not None:
             self.alerts.turn(now_ns)
         if self._left_open and now_ns >= self._patience_ns:
@@ -179,6 +185,11 @@ class PublishService:
             self._config = self._read_again()
         except StreamfuseError as error:  # a file that a person is writing
             log.warning("the configuration stays as it was: %s", error)
+
+    def _follow_sources(self, view: LiveView) -> None:
+        """The page shows the sources that the run has, also one that has never been reached."""
+        self._refresh()
+        view.offer(Roster((*self._config.sources, *self._outputs)))  # what still sends is not over yet
 
     def _end_what_was_left_open(self) -> None:
         """Of sources that have not come back: whoever was told of a beginning is told of the end."""

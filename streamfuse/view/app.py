@@ -110,10 +110,12 @@ async def _tell(socket: WebSocket, hub: Hub, page: Page, clock: Clock) -> None:
     """Send what waits for the page until it leaves; each send waits for the browser, and nobody else does."""
     listening = asyncio.create_task(_listen(socket, page))
     try:
-        await socket.send_text(_encoder.encode(hub.hello()).decode())
-        for source, still in hub.stills():
-            page.still(source, still)
         while not listening.done():
+            if page.stale:
+                page.stale = False
+                await socket.send_text(_encoder.encode(hub.hello()).decode())
+                for source, still in hub.stills():
+                    page.still(source, still)
             waking = asyncio.create_task(page.wake.wait())
             await asyncio.wait((waking, listening), return_when=asyncio.FIRST_COMPLETED)
             waking.cancel()

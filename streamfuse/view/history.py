@@ -48,6 +48,13 @@ class Report:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """The sources that the run has now: others leave the page, new ones come to it."""
+
+    sources: tuple[str, ...]
+
+
 @dataclass
 class SourceHistory:
     """One source. Times are monotonic nanoseconds, but for the rows' own."""

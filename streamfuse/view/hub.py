@@ -16,7 +16,7 @@ from streamfuse.clock import Clock
 from streamfuse.config import ViewConfig
 from streamfuse.model.spec import HeadSpec
 from streamfuse.types import MS, Event, Label, SessionStart, Still
-from streamfuse.view.history import Report, SourceHistory
+from streamfuse.view.history import Report, Roster, SourceHistory
 from streamfuse.view.page import Page
 from streamfuse.view.rows import Rows
 
@@ -28,7 +28,7 @@ STATUS_S = 0.5
 STATUS_EVERY = 2
 """Status goes out every second, or at once where a state has changed."""
 
-Offered = Label | Event | Still | Report | tuple[str, SessionStart]
+Offered = Label | Event | Still | Report | Roster | tuple[str, SessionStart]
 
 
 class Hub:
@@ -141,6 +141,8 @@ class Hub:
             case Report():
                 if item.source in self._sources:
                     self._histories[self._sources[item.source]].report(item, now_ns)
+            case Roster():
+                self._keep(item.sources)
             case (str() as name, SessionStart() as start):
                 self._histories[self._place(name)].begin(start.session, start.reason, now_ns)
 
@@ -152,6 +154,21 @@ class Hub:
             now_ns = self._clock.monotonic_ns()
             self._histories.append(SourceHistory(name, self._config.minutes, now_ns))
         return place
+
+    def _keep(self, names: Sequence[str]) -> None:
+        """Show these sources from now on. Those behind one that leaves move up, so pages begin again."""
+        kept = [place for place, history in enumerate(self._histories) if history.name in names]
+        if len(kept) < len(self._histories):
+            self._stills = {new: self._stills[old] for new, old in enumerate(kept) if old in self._stills}
+            self._histories = [self._histories[old] for old in kept]
+            self._sources = {history.name: new for new, history in enumerate(self._histories)}
+            for new, history in enumerate(self._histories):
+                for row in (*history.rows, *history.events):
+                    row[0] = new
+            for page in self.pages:
+                page.begin_again()
+        for name in names:
+            self._place(name)
 
     def _tell_status(self, *, now: bool) -> None:
         now_ns, wall_ms = self._clock.monotonic_ns(), self.wall_ms

@@ -43,6 +43,8 @@ class Page:
         self.wake = asyncio.Event()
         self.wish = Wish()
         self.missed = 0
+        self.stale = True
+        """It must be told everything, before any news."""
         self._labels: dict[Source, deque[Row]] = {}
         self._events: deque[Row] = deque(maxlen=EVENTS)
         self._ages: deque[Row] = deque(maxlen=EVENTS)
@@ -73,6 +75,15 @@ class Page:
         if not self.wish.paused and self._in_sight(source):
             self._stills[source] = still
             self.wake.set()
+
+    def begin_again(self) -> None:
+        """The places of sources have changed: what waits, and what was asked for, names the old ones."""
+        self._labels, self._stills, self._due_ns, self._status = {}, {}, {}, None
+        self._events.clear()
+        self._ages.clear()
+        self.wish = Wish(paused=self.wish.paused)
+        self.stale = True
+        self.wake.set()
 
     def ask(self, wish: Wish) -> None:
         self.wish = wish

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from streamfuse.config import ViewConfig
 from streamfuse.types import MS, NS, SessionStart
-from streamfuse.view.history import Report, quantile
+from streamfuse.view.history import Report, Roster, quantile
 from streamfuse.view.page import LABELS, Page, Wish, picture_message
 from streamfuse.view.rows import Rows, wall_ms
 from tests.view.made import (
@@ -183,6 +183,30 @@ def test_source_that_comes_later_gets_the_next_place() -> None:
     hub._drain()
     assert hub.hello()["sources"] == ["door", "shed", "attic"]
     assert hub.hello()["status"][2]["session"] == 4
+
+
+def test_source_that_was_removed_leaves_the_page_and_those_behind_it_move_up() -> None:
+    hub = a_hub("door", "yard")
+    for name in ("door", "yard"):
+        hub.offer(a_label(0, name))
+        hub.offer(an_event(source=name))
+        hub.offer(a_still(source=name))
+    hub._drain()
+    with asking(hub) as client, news_of(client) as news:
+        assert news.receive_json()["sources"] == ["door", "yard"]
+        assert {news.receive_bytes()[0] for _ in range(2)} == {0, 1}
+        client.portal.call(hub.offer, Roster(("yard", "shed")))  # type: ignore[union-attr]
+        client.portal.call(hub._drain)  # type: ignore[union-attr]
+        again = news.receive_json()
+        assert (again["type"], again["sources"]) == ("hello", ["yard", "shed"])
+        assert [row[0] for row in again["events"]] == [0], "events name the new place"
+        assert [row[0] for row in again["labels"][0]] == [0]
+        assert again["labels"][1] == [], "what was never reached is shown, too"
+        assert news.receive_bytes()[0] == 0
+        page = next(iter(hub.pages))
+        client.portal.call(hub.offer, Roster(("yard", "shed")))  # type: ignore[union-attr]
+        client.portal.call(hub._drain)  # type: ignore[union-attr]
+        assert not page.stale, "nothing has changed"
 
 
 def report(state: str = "running", frames: int = 0, error: str = "", **counters: int) -> Report:

@@ -36,6 +36,7 @@ export class Live {
 
   #text(message) {
     if (message.type === "hello") {
+      this.pictures.clear(); // they are kept by place, and places may be others now
       this.store.hello(message);
       this.#route(false);
       this.#ask();
