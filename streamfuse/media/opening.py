@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.s
 # Time stamps of these formats run modulo 2**bits. (RTP is unwrapped by FFmpeg itself.)
 _WRAP_BITS = {"mpegts": 33, "mpeg": 33, "hls": 33, "flv": 32, "live_flv": 32}
 
+_ALSA = {"ALSA_CONFIG_DIR": "/usr/share/alsa", "ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf"}
+"""PyAV's wheels have an ALSA library that would look under /tmp, where is nothing, or anybody's file."""
+
 
 @dataclass
 class Input:
@@ -50,6 +54,9 @@ def open_inputs(source: Source, decode: DecodeConfig, mode: Mode) -> list[Input]
     """
     if not decode.video and not decode.audio:
         raise SourceRefused("a source must be read for video or audio", got="neither", where=source)
+    if isinstance(source, DeviceSource) and source.audio:
+        for name, place in _ALSA.items():
+            os.environ.setdefault(name, place)
     inputs: list[Input] = []
     try:
         for address, form, extra in _addresses(source, decode):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,9 +16,10 @@ import av
 import pytest
 
 from streamfuse.config import DecodeConfig
-from streamfuse.errors import SourceError, SourceLost
+from streamfuse.errors import SourceError, SourceLost, SourceRefused
 from streamfuse.media.decode import Decoder, open_decoder
 from streamfuse.media.demux import Demuxer
+from streamfuse.media.opening import open_inputs
 from streamfuse.media.source import DeviceSource, parse_source
 from streamfuse.types import AudioChunk, MediaItem, VideoFrame
 from tests.clips import Clip
@@ -98,3 +103,83 @@ def test_closing_frees_the_container(tmp_path: Path) -> None:
         decoder.close()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     assert av.logging.get_level() is None  # FFmpeg's own lines, which may hold addresses, go nowhere
+
+
+def test_what_ffmpeg_is_told_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Address, format and options of both devices, as FFmpeg documents them for v4l2 and alsa."""
+    told: list[tuple[str, str, dict[str, str]]] = []
+
+    class Opened:
+        format = av.format.ContainerFormat("v4l2", "r")
+        streams = ()
+
+        def close(self) -> None:
+            told.append(("closed", "", {}))
+
+    def opening(address: str, _mode: str, *, format: str, options: dict[str, str], **_: Any) -> Opened:
+        assert "v4l2" in options["format_whitelist"] and "alsa" in options["format_whitelist"]
+        assert options["protocol_whitelist"] == "none", "a device opens no address"
+        told.append((address, format, options))
+        return Opened()
+
+    monkeypatch.setattr("streamfuse.media.opening.av.open", opening)
+    camera = "v4l2:/dev/video0?framerate=30&video_size=640x480&input_format=mjpeg"
+    source = parse_source(f"{camera};alsa:plughw:1,0?channels=1&sample_rate=48000")
+    with pytest.raises(SourceRefused, match="must have a track of video or audio, got none"):
+        open_inputs(source, QUICK, "live")
+    (address, form, options), (address_2, form_2, options_2), *closed = told
+    assert (address, form, address_2, form_2) == ("/dev/video0", "v4l2", "plughw:1,0", "alsa")
+    asked = {"timestamps": "abs", "framerate": "30", "video_size": "640x480", "input_format": "mjpeg"}
+    assert asked.items() <= options.items()
+    assert {"channels": "1", "sample_rate": "48000"}.items() <= options_2.items()
+    assert len(closed) == 2, "nothing stays open"
+
+
+def test_the_library_has_both_kinds_of_device() -> None:
+    for name in ("v4l2", "alsa"):
+        assert av.format.ContainerFormat(name, "r").is_input
+
+
+def test_camera_that_is_not_there_is_refused_by_name() -> None:
+    with pytest.raises(SourceRefused) as caught:
+        open_inputs(parse_source("/dev/video63"), QUICK, "live")
+    assert str(caught.value) == "a source must exist, got No such file or directory [/dev/video63]"
+
+
+READ_SOUND = """
+import itertools, sys
+from streamfuse.media.decode import open_decoder
+from streamfuse.media.source import parse_source
+decoder = open_decoder(parse_source(sys.argv[1]), mode="live", picture_side=256)
+for item in itertools.islice(decoder, 5):
+    print(type(item).__name__, *getattr(item, "tracks", ()))
+decoder.close()
+"""
+
+
+def test_sound_is_read_through_the_real_alsa_library(tmp_path: Path) -> None:
+    """Its `null` device needs no hardware. In another process: the library reads its files once."""
+    (tmp_path / "alsa.conf").write_text("pcm.silence { type null }\n")
+    place = {**os.environ, "ALSA_CONFIG_PATH": str(tmp_path / "alsa.conf")}
+
+    def read(name: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", READ_SOUND, f"alsa:{name}?channels=1&sample_rate=48000"]
+        return subprocess.run(argv, env=place, capture_output=True, text=True, timeout=50)
+
+    done = read("silence")
+    assert done.stdout.split("\n")[:5] == ["SessionStart audio", *itertools.repeat("AudioChunk", 4)], (
+        done.stderr
+    )
+    missing = read("nosuch")
+    assert "SourceLost: the source failed" in missing.stderr
+    assert "[alsa:nosuch?channels=1&sample_rate=48000]" in missing.stderr
+
+
+def test_alsa_is_configured_by_the_system_never_from_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ALSA_CONFIG_DIR", "ALSA_CONFIG_PATH"):
+        monkeypatch.setenv(name, "x")  # so that it is put back
+        monkeypatch.delenv(name)
+    with pytest.raises(SourceError):
+        open_inputs(parse_source("alsa:nosuch"), QUICK, "live")
+    assert os.environ["ALSA_CONFIG_PATH"] == "/usr/share/alsa/alsa.conf"
+    assert os.environ["ALSA_CONFIG_DIR"] == "/usr/share/alsa"
