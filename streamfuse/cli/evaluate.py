@@ -15,7 +15,7 @@ from streamfuse.cli.train import entries_of
 from streamfuse.errors import ConfigError
 from streamfuse.model.runtime import load_model
 from streamfuse.training.assess import CLEAN, assess
-from streamfuse.training.datasets.entry import DataEntry
+from streamfuse.training.datasets.entry import DataEntry, said
 from streamfuse.training.datasets.layouts import read_clips
 from streamfuse.training.datasets.recordings import Part, read_recordings
 from streamfuse.training.evaluate import evaluate as measure
@@ -100,7 +100,7 @@ def _clips(
         )  # fmt: skip
     if not measures:
         raise ConfigError("the model and the data must share labels", got="none", where=model.path)
-    command = shlex.join(["streamfuse", "evaluate", *([file.name] if file else []), *_said(entries)])
+    command = shlex.join(["streamfuse", "evaluate", *([file.name] if file else []), *said(entries)])
     if html is not None:
         write_text(html, page_of(model, measures, dropped, command))
     if json_out:
@@ -109,11 +109,3 @@ def _clips(
     show_measures(measures, console)
     for line in dropped:
         console.print(f"left out: {line}", markup=False)
-
-
-def _said(entries: tuple[DataEntry, ...]) -> list[str]:
-    """The data sets as options, without the folders that lead there."""
-    words = []
-    for one in entries:
-        words += ["--data", one.layout if one.path is None else f"{one.layout}:{one.path.name}"]
-    return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -10,11 +11,13 @@ from rich.console import Console
 
 from streamfuse.errors import ConfigError
 from streamfuse.training.card import card_text
+from streamfuse.training.clip_card import clip_card
 from streamfuse.training.clip_run import ClipRun
-from streamfuse.training.datasets.entry import DataEntry, entry_of
+from streamfuse.training.datasets.entry import DataEntry, entry_of, said
 from streamfuse.training.datasets.layouts import read_clips
 from streamfuse.training.evaluate import show
 from streamfuse.training.progress import Bars
+from streamfuse.training.report import show_measures
 from streamfuse.training.settings import TrainConfig, read_train_config
 from streamfuse.training.train import Run
 
@@ -47,7 +50,9 @@ def train(config: Path | None, data: tuple[str, ...], out: Path, work: Path) -> 
     if entries is None:
         _on_folder(settings, Path(data[0]), out, work, console)
     else:
-        _on_clips(settings, entries, out, work, console)
+        again = ["streamfuse", "evaluate", out.name, *(["-c", config.name] if config else [])]
+        command = shlex.join(again + (said(entries) if data else []))
+        _on_clips(settings, entries, out, work, console, command)
 
 
 def entries_of(settings: TrainConfig, data: tuple[str, ...]) -> tuple[DataEntry, ...] | None:
@@ -87,13 +92,24 @@ def _on_folder(settings: TrainConfig, data: Path, out: Path, work: Path, console
 
 
 def _on_clips(
-    settings: TrainConfig, entries: tuple[DataEntry, ...], out: Path, work: Path, console: Console
+    settings: TrainConfig,
+    entries: tuple[DataEntry, ...],
+    out: Path,
+    work: Path,
+    console: Console,
+    command: str,
 ) -> None:
     found = read_clips(entries)
     with Bars(console, work / "loss.csv") as bars:
         run = ClipRun(settings, found, work, bars.report, bars.cached)
         run.learn()
-        spec = run.finish(out)
+        spec, measures = run.measure(out, run.finish(out), command)
     for line in run.dropped:
         console.print(f"left out: {line}", markup=False)
-    console.print(f"wrote {out}: {spec.name}, weights {spec.weights_sha256[:16]}", markup=False)
+    out.with_name(out.name + ".md").write_text(clip_card(spec, measures, command), encoding="utf-8")
+    if measures:
+        show_measures(measures, console)
+    console.print(
+        f"wrote {out} and its card {out.name}.md: {spec.name}, weights {spec.weights_sha256[:16]}",
+        markup=False,
+    )

@@ -41,35 +41,35 @@ def _row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     return [_row(titles), _row("---" for _ in titles), *map(_row, rows)]
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
     return "-" if value != value else f"{100 * value:.1f}"  # NaN is a measure that does not apply
 
 
 def _figures(one: Score) -> tuple[str, ...]:
-    return (one.suite, one.data, str(one.clips), *map(_share, one.shares))
+    return (one.suite, one.data, str(one.clips), *map(share, one.shares))
 
 
 def _confusion(one: Score) -> list[str]:
     rows = [
-        (label, _share(share), *counts)
-        for label, share, counts in zip(one.labels, one.recalls, one.table, strict=True)
-        if share == share
+        (label, share(recall), *counts)
+        for label, recall, counts in zip(one.labels, one.recalls, one.table, strict=True)
+        if recall == recall
     ]
     titles = ("truth", "recall %", *one.labels)
-    return ["", f"### {one.suite} ({one.data})", "", *_table(titles, rows)]
+    return ["", f"### {one.suite} ({one.data})", "", *table(titles, rows)]
 
 
-def card_text(spec: ModelSpec, scores: Sequence[Score]) -> str:
-    """The card of a model: what it is for, what it learned from, and how well it does on held-out groups."""
+def card_head(spec: ModelSpec) -> list[str]:
+    """The lines of a card before its figures: what the model is for, answers, and learned from."""
     heads = [
         (head.name, ", ".join(head.labels), head.kind, head.temperature, head.threshold)
         for head in spec.heads
     ]
-    lines = [
+    return [
         f"# Model card: {spec.name}",
         "",
         spec.description,
@@ -78,19 +78,26 @@ def card_text(spec: ModelSpec, scores: Sequence[Score]) -> str:
         "",
         "## Answers",
         "",
-        *_table(("head", "labels", "kind", "temperature", "threshold"), heads),
+        *table(("head", "labels", "kind", "temperature", "threshold"), heads),
         "",
         "## Learned from",
         "",
-        *_table(("source", "licence", "use"), [(one.name, one.licence, one.use) for one in spec.training]),
+        *table(("source", "licence", "use"), [(one.name, one.licence, one.use) for one in spec.training]),
         "",
         "## Measured on groups it never met (per cent)",
         "",
+    ]
+
+
+def card_text(spec: ModelSpec, scores: Sequence[Score]) -> str:
+    """The card of a model: what it is for, what it learned from, and how well it does on held-out groups."""
+    lines = [
+        *card_head(spec),
         f"`{COMMAND}`",
         "",
         READING,
         "",
-        *_table(FIGURES, [_figures(one) for one in scores]),
+        *table(FIGURES, [_figures(one) for one in scores]),
         "",
         "## Which for which",
         "",

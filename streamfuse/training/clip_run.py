@@ -23,9 +23,11 @@ from streamfuse.model.network import PRESETS, Network, build_network, network_sp
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.model.spec import DataSource, HeadSpec, ModelSpec
 from streamfuse.model.video import VideoBranch
+from streamfuse.training.assess import Measures, assess
 from streamfuse.training.cache import Progress
 from streamfuse.training.calibrate import fitted_head
 from streamfuse.training.clip_batches import ClipBatches
+from streamfuse.training.clip_card import CARD_CONDITIONS, clip_qualities
 from streamfuse.training.clip_store import ClipStore
 from streamfuse.training.datasets.clips import Clip, ClipSet
 from streamfuse.training.distil import Teacher
@@ -120,6 +122,23 @@ class ClipRun:
             model = load_model(scratch, device="cpu")
             spec = calibrated(model, spec, self.tune)
         return export_model(self.network, spec, out)
+
+    def measure(self, out: Path, spec: ModelSpec, command: str) -> tuple[ModelSpec, list[Measures]]:
+        """Measure the file that finish() wrote on the held-out clips, and write the figures into it.
+
+        command  what measures it again
+        returns  the description with the figures; no figure where no clip was held out
+        """
+        clips = [clip for clip in self.clips if clip.part == "test" and clip.marks]
+        measures = assess(
+            load_model(out, device="cpu"),
+            clips,
+            conditions=CARD_CONDITIONS,
+            dropped=self.dropped,
+            progress=lambda done, total: self.report("measuring", done / total, {}),
+        )
+        spec = msgspec.structs.replace(spec, quality=clip_qualities(measures, command))
+        return export_model(self.network, spec, out), measures
 
 
 def freeze_trunk(network: Network) -> None:

@@ -71,3 +71,11 @@ def entry_of(text: str) -> DataEntry:
     """`LAYOUT:PATH` of the command line; `synthetic` stands alone."""
     layout, _, path = text.partition(":")
     return DataEntry.model_validate({"layout": layout, "path": path or None})
+
+
+def said(entries: tuple[DataEntry, ...]) -> list[str]:
+    """The data sets as options, without the folders that lead there."""
+    words = []
+    for one in entries:
+        words += ["--data", one.layout if one.path is None else f"{one.layout}:{one.path.name}"]
+    return words
