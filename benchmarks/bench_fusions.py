@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/bench_fusions.py [--steps 300] [--seed 0] [--data LAYOUT:PATH ...]
         [--fusions concat,sum,...] [--presets tiny,...] [--sounds lstm,gru] [--rounds 100]
+        [--short]
 
 One row per network: parameters, MMAC and ms of a tick (the exported file, one thread), and on held-out
 groups how many ticks are right with all there, without sound, and without picture. One thing is changed at
@@ -113,7 +114,11 @@ def main() -> None:
     parser.add_argument("--sounds", default=",".join(SOUNDS))
     parser.add_argument("--data", action="append", default=[], metavar="LAYOUT:PATH")
     parser.add_argument("--clips", type=int, default=100, help="generated clips, of three seconds")
+    parser.add_argument("--short", action="store_true", help="two fusions, four steps: does it run at all")
     options = parser.parse_args()
+    if options.short:
+        options.fusions, options.presets, options.sounds = "concat,gated", "", ""
+        options.steps, options.rounds, options.clips, options.picture_side = 4, 5, 12, 32
     made = DataEntry(layout="synthetic", count=options.clips, seconds=3)
     entries = tuple(entry_of(one) for one in options.data) or (made,)
     found = read_clips(entries)

@@ -78,7 +78,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--ticks", type=int, default=20)
     parser.add_argument("--data", default=None, metavar="LAYOUT:PATH")
+    parser.add_argument("--short", action="store_true", help="tiny alone, three steps: does it run at all")
     options = parser.parse_args()
+    if options.short:
+        options.presets, options.steps, options.batch = "tiny", 3, 2
     made = DataEntry(layout="synthetic", count=20, seconds=4)
     entry = entry_of(options.data) if options.data else made
     rows: list[Row] = []
