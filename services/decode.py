@@ -101,7 +101,7 @@ class DecodeService:
 
     @property
     def trouble(self) -> str:
-        return "" if self._ended else self._reader.trouble
+        return self._reader.trouble if self.error is None else str(self.error)
 
     @property
     def counters(self) -> dict[str, int]:

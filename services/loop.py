@@ -56,7 +56,7 @@ class Service(Protocol):
 
 @runtime_checkable
 class Troubled(Protocol):
-    """A service that says while it waits what it waits for."""
+    """A service that says why it waits, or has failed."""
 
     @property
     def trouble(self) -> str:
@@ -146,7 +146,8 @@ class Reporter:
         if self._clock.monotonic_ns() < self._due_ns and state == self._last_state:
             self._counter += 1
             return
-        trouble = service.trouble if state == "waiting" and isinstance(service, Troubled) else ""
+        away = state in ("waiting", "failed", "refused")
+        trouble = service.trouble if away and isinstance(service, Troubled) else ""
         self.report(state, service.counters, service.gauges, error=printable(trouble))
 
     def allow(self, allowance_ms: int) -> None:

@@ -215,3 +215,10 @@ def _listens(process: psutil.Process, path: Path) -> bool:
         return any(one.laddr == str(path) for one in process.net_connections("unix"))
     except psutil.Error:
         return False
+
+
+def ctl(run: LiveRun, *words: str) -> tuple[int, str]:
+    """Exit code, and the one line that was said."""
+    argv = [sys.executable, "-m", "streamfuse.cli.main", "ctl", "--run-dir", str(run.run_dir), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_S)
+    return done.returncode, (done.stdout or done.stderr).strip()

@@ -10,7 +10,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.integration.browser import PHONE, Tab, chromium
-from tests.integration.live import LiveRun, free_port
+from tests.integration.live import LiveRun, ctl, free_port
 
 SOURCES = {
     "door": "lavfi:testsrc2=size=320x240:rate=25;sine=frequency=440",
@@ -62,6 +62,8 @@ def test_wall_shows_every_source_and_its_pictures_move(browser: Any, watched: tu
         assert tab.page.locator("article h2 b").count() == 0
         tab.until("document.querySelector('#summary').textContent === '3 of 4 live'", "one is away")
         tab.until(card("gate", "[data-state=reconnecting]") + " !== null", "which is tried again")
+        why = card("gate") + ".querySelector('.trouble').textContent"
+        tab.until(f"{why}.includes('Connection refused')", "and why it is away is told")
         assert tab.complaints == []
         assert all(asked.startswith((url, "ws" + url[4:], "blob:")) for asked in tab.asked), tab.asked
 
@@ -132,18 +134,34 @@ def test_colours_follow_the_switch_and_are_kept(browser: Any, watched: tuple[Liv
         assert tab.page.evaluate(ground) == dark
 
 
-def test_killed_source_shows_as_such_and_comes_back(browser: Any, watched: tuple[LiveRun, str]) -> None:
+def test_hung_source_shows_as_such_and_comes_back(browser: Any, watched: tuple[LiveRun, str]) -> None:
     run, url = watched
     with Tab(browser, url) as tab:
         tab.until(card("yard", "[data-state=live]") + " !== null", "yard is live")
         before = int(tab.page.evaluate(card("yard") + ".dataset.session"))
         others = run.session("door")
-        run.child("decode", "yard").kill()
+        run.child("decode", "yard").suspend()  # one that dies is back sooner than the page looks
         tab.until(card("yard", ":not([data-state=live])") + " !== null", "yard is away")
         assert not tab.page.evaluate(card("yard") + ".querySelector('.trouble').hidden")
         tab.until(card("yard", "[data-state=live]") + " !== null", "yard is back")
         tab.until(f"Number({card('yard')}.dataset.session) > {before}", "in a new session")
         assert run.session("door") == others, "the others go on"
+        assert tab.complaints == []
+
+
+def test_sources_come_to_the_wall_and_leave_it(browser: Any, watched: tuple[LiveRun, str]) -> None:
+    run, url = watched
+    with Tab(browser, url) as tab:
+        tab.until(card("gate") + " !== null", "the wall is there")
+        assert ctl(run, "add", f"shed={GONE['gate']}")[0] == 0
+        tab.until(card("shed", "[data-state=reconnecting]") + " !== null", "it is shown though it is away")
+        assert ctl(run, "remove", "shed") == (0, "removed shed")
+        tab.until(card("shed") + " === null", "it has left")
+        assert ctl(run, "remove", "gate")[0] == 0
+        tab.until(card("gate") + " === null", "so has one that was there from the start")
+        tab.until("document.querySelector('#summary').textContent.startsWith('3 of 3')", "it is not counted")
+        for name in SOURCES:
+            tab.until(card(name, "[data-state=live]") + " !== null", f"{name} is live")
         assert tab.complaints == []
 
 
