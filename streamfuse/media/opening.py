@@ -30,7 +30,11 @@ _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.s
 # Time stamps of these formats run modulo 2**bits. (RTP is unwrapped by FFmpeg itself.)
 _WRAP_BITS = {"mpegts": 33, "mpeg": 33, "hls": 33, "flv": 32, "live_flv": 32}
 
-_ALSA = {"ALSA_CONFIG_DIR": "/usr/share/alsa", "ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf"}
+_ALSA = {
+    "ALSA_CONFIG_DIR": "/usr/share/alsa",
+    "ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf",
+    "ALSA_PLUGIN_DIR": "/usr/lib/alsa-lib",
+}
 """PyAV's wheels have an ALSA library that would look under /tmp, where is nothing, or anybody's file."""
 
 
