@@ -135,11 +135,11 @@ def exit_code(error: StreamfuseError) -> int:
     return EXIT_FAILED
 
 
-def confine() -> None:
+def confine(memory: int = DECODE_MEMORY) -> None:
     """Take from the process that decodes what it does not need: files, memory, new rights, core dumps."""
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_NOFILE, DECODE_FILES)
-    _lower(resource.RLIMIT_AS, DECODE_MEMORY)
+    _lower(resource.RLIMIT_AS, memory)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 

@@ -8,9 +8,11 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streamfuse.checkpoint.keeper import Keeper
 from streamfuse.checkpoint.record import CheckpointFile
 from streamfuse.cli import patience
 from streamfuse.cli.stop import Stop, Stopped
@@ -146,9 +148,21 @@ def test_a_torn_tail_is_kept_aside(runs: Runs, clip: Path, golden: Golden) -> No
     ],
 )
 def test_damage_in_the_middle_is_refused_by_its_line(
-    runs: Runs, clip: Path, golden: Golden, damage: Callable[[bytes], bytes], told: str
+    runs: Runs,
+    clip: Path,
+    golden: Golden,
+    damage: Callable[[bytes], bytes],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runs.checkpoint_s = 1e-9
+    runs.checkpoint_s, keep = 1e-9, Keeper.keep
+
+    def keep_and_wait(keeper: Keeper, *arguments: Any) -> None:
+        """A slow disk writes fewer checkpoints: what is damaged has to lie within the last one."""
+        keep(keeper, *arguments)
+        assert keeper._idle.wait(30)
+
+    monkeypatch.setattr(Keeper, "keep", keep_and_wait)
     assert runs.run_killed_after(clip, 12) is None
     part = runs.folder / f"{clip.stem}.labels.jsonl.part"
     part.write_bytes(damage(part.read_bytes()))

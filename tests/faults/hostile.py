@@ -30,11 +30,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from streamfuse.config import DecodeConfig, TickConfig
 from streamfuse.errors import SourceError
 from streamfuse.media.decode import open_decoder
 from streamfuse.media.source import parse_source
-from streamfuse.services.process import confine
+from streamfuse.services.process import DECODE_MEMORY, confine
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.types import MS
 from tests.faults.mutate import mutate, originals
@@ -80,9 +82,10 @@ def judge(name: str, read: Callable[[], object], *, cpu_s: int = CPU_S) -> Verdi
     """Run `read` in a confined fork of this process and say how it ended."""
     with tempfile.TemporaryFile() as said:
         sys.stdout.flush()
+        ours = psutil.Process().memory_info()
         pid = os.fork()
         if pid == 0:
-            os._exit(_be_the_child(read, said.fileno(), cpu_s))
+            os._exit(_be_the_child(read, said.fileno(), cpu_s, ours.vms))
         handle = os.pidfd_open(pid)
         hung = not select.select([handle], [], [], WALL_S)[0]
         if hung:
@@ -96,13 +99,16 @@ def judge(name: str, read: Callable[[], object], *, cpu_s: int = CPU_S) -> Verdi
     kind = "hung" if hung else kinds.get(code, "died")
     if kind == "died":
         text = f"exit {code}; {text}"
-    return Verdict(name, kind, text, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Verdict(
+        name, kind, text, usage.ru_utime + usage.ru_stime, max(0, usage.ru_maxrss * 1024 - ours.rss)
+    )
 
 
-def _be_the_child(read: Callable[[], object], out: int, cpu_s: int) -> int:
+def _be_the_child(read: Callable[[], object], out: int, cpu_s: int, inherited: int) -> int:
+    """inherited: bytes of address space that came with the fork, and are nothing of what is read."""
     sys.stdout = sys.stderr = os.fdopen(out, "w", buffering=1)
     faulthandler.disable()  # of the test runner; a crash is told by its exit code
-    confine()
+    confine(DECODE_MEMORY + inherited)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     try:
         read()
