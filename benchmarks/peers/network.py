@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from streamfuse.model.export import export_model
 from streamfuse.model.inspect import inspect_model
-from streamfuse.model.network import build_network
+from streamfuse.model.network import build_network, network_spec
+from streamfuse.model.spec import ModelSpec
 
 HOP_S, RATE, CONTEXT = 0.1, 16_000, 352
 HOP = 1600
@@ -25,13 +26,19 @@ SIZE = 96
 MEAN, STD = 127 / 255, 128 / 255
 
 
+def spec() -> ModelSpec:
+    """One view and the plain LSTM: what a clip network elsewhere has too."""
+    default = inspect_model(None).spec
+    return network_spec(default.heads, preset="lite", fusion="hybrid", picture=default.video.picture)
+
+
 class Clip(nn.Module):
     """The network over a window: pictures (T, 96, 96) in 0..1, MFCC (T * 10, 40) -> logits of each head."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.net = build_network(inspect_model(None).spec, dropout=0.0).eval()
+        self.net = build_network(spec(), dropout=0.0).eval()
 
     def forward(self, pictures: Tensor, mfcc: Tensor) -> list[Tensor]:
         video = ((pictures - MEAN) / STD)[None, None, :, None]
@@ -58,7 +65,7 @@ def frozen() -> torch.jit.ScriptModule:
 
 def write_ours(path: Path) -> Path:
     """The same network as a model file of ours."""
-    export_model(Clip().net, inspect_model(None).spec, path)
+    export_model(Clip().net, spec(), path)
     return path
 
 
