@@ -8,7 +8,8 @@ core; and each part of a tick alone, on one core: decoding (both tracks), shrink
 (finding a face), frame window, MFCC, one step of the network. A machine can do no better than bound =
 cores / (sum of the parts); one recording no better than 1 / model either, as its steps follow each other on
 one core (stream bound). The rest is start-up (measured by a run of one tick), waiting and our own
-arithmetic. Rounds take turns, so that a noisy neighbour hits all alike; the cpu column does not see neighbours.
+arithmetic. Rounds take turns, so that a noisy neighbour hits all alike; the cpu column does not see
+neighbours.
 """
 
 from __future__ import annotations
