@@ -82,6 +82,11 @@ def hosts(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Hosts(centre, camera, stranger, ticks)
 
 
+def await_count(run: Run, title: str) -> None:
+    """Wait until the process counts: its first report is that it starts, and has no counters yet."""
+    run.until(lambda: title in run.reports and run.reports[title].counters, f"{title} counts")
+
+
 def refusals(run: Run) -> int:
     return sum(n for name, n in run.reports["analyze 0"].counters.items() if name == "handshake_auth")
 
@@ -94,10 +99,10 @@ def test_labels_of_a_camera_elsewhere_arrive_here_and_there(hosts: Hosts) -> Non
 
 
 def test_host_whose_key_was_not_let_in_stays_out_and_is_counted(hosts: Hosts) -> None:
-    hosts.centre.until(lambda: "analyze 0" in hosts.centre.reports, "a report")
+    await_count(hosts.centre, "analyze 0")
     before, seen = refusals(hosts.centre), len(hosts.centre.lines("door"))
     hosts.stranger.start("decode", "thief")
-    hosts.stranger.until(lambda: "decode thief" in hosts.stranger.reports, "its decode process runs")
+    await_count(hosts.stranger, "decode thief")
     hosts.centre.until(lambda: refusals(hosts.centre) > before, "it is refused")
     hosts.centre.until(lambda: len(hosts.centre.lines("door")) > seen + 3, "the camera goes on")
     assert hosts.centre.lines("thief") == hosts.stranger.lines("thief") == hosts.stranger.lines("door") == []
@@ -109,6 +114,7 @@ def test_ten_thousand_malformed_messages_of_somebody_with_a_key_are_counted_and_
     hosts: Hosts,
 ) -> None:
     centre, keys = hosts.centre, Keys(Path(str(hosts.camera.config.wire.keys)))
+    await_count(centre, "analyze 0")
     before = centre.reports["analyze 0"].counters["malformed"]
     tick = encode(Message("door", 0, a_tick(0)))
     bad = [
