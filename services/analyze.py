@@ -36,6 +36,7 @@ TURN_MESSAGES = 16
 """Messages handled before the loop looks at signals and reports again: 50 ms of a busy CPU."""
 DRY_RUN_S = 50
 """For loading a model and its first steps: less than the supervisor gives a process to start."""
+STANDS_BY = "warm; stands by"
 STANDBY_NS = 50 * MS
 """How often a warm spare looks whether it is needed."""
 
@@ -335,6 +336,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _is_needed(lock: EndpointLock, reporter: Reporter, stop: Stop) -> bool:
     """Wait, warm, until no other process serves the address; False: asked to stop first."""
+    if lock.try_acquire():
+        return True
+    log.info(STANDS_BY)
     while not lock.try_acquire():
         if stop.asked:
             reporter.report("done")
