@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import DecodeConfig, RunConfig, TickConfig
-from streamfuse.errors import ConfigError, SourceLost, SourceRefused, StreamfuseError
+from streamfuse.errors import BackendError, ConfigError, SourceLost, SourceRefused, StreamfuseError
 from streamfuse.media.decode import KEY_FRAME_PATIENCE, Decoder, open_decoder
 from streamfuse.media.source import Source, parse_source
 from streamfuse.model.inspect import inspect_model
@@ -96,7 +96,7 @@ class DecodeService:
     @property
     def state(self) -> State:
         if self.error is not None:
-            return "refused" if isinstance(self.error, SourceRefused) else "failed"
+            return "refused" if isinstance(self.error, SourceRefused | BackendError) else "failed"
         return "running" if self._reader.connected else "waiting"
 
     @property

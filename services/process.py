@@ -17,14 +17,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from streamfuse.config import RunConfig
-from streamfuse.errors import ConfigError, ModelError, SourceRefused, StreamfuseError
+from streamfuse.errors import BackendError, ConfigError, ModelError, SourceRefused, StreamfuseError
 from streamfuse.media.redact import guard_stderr
 from streamfuse.services.logs import begin_logging
 from streamfuse.settings import load_config
 from streamfuse.supervise import systemd
 from streamfuse.wire.endpoints import AddressTaken
 
-EXIT_DONE, EXIT_FAILED, EXIT_CONFIG, EXIT_MODEL, EXIT_REFUSED, EXIT_TAKEN = range(6)
+EXIT_DONE, EXIT_FAILED, EXIT_CONFIG, EXIT_MODEL, EXIT_REFUSED, EXIT_TAKEN, EXIT_DEVICE = range(7)
 """Another start helps only after EXIT_FAILED."""
 
 PARENT = "STREAMFUSE_PARENT"
@@ -132,6 +132,8 @@ def exit_code(error: StreamfuseError) -> int:
             return EXIT_REFUSED
         case AddressTaken():
             return EXIT_TAKEN
+        case BackendError():
+            return EXIT_DEVICE
     return EXIT_FAILED
 
 

@@ -18,8 +18,8 @@ STOP_NS = 9 * NS
 """From the wish to stop to SIGKILL: with a second to spare of the ten in which a run has to be over."""
 LOOK_NS = 100 * MS
 
-FINAL_CODES = {2, 3, 4, 5}
-"""Exits that another start would not change: configuration, model, source refused, address taken."""
+FINAL_CODES = {2, 3, 4, 5, 6}
+"""Exits that another start would not change: configuration, model, source refused, address taken, no GPU."""
 
 Wish = Literal["run", "pause", "restart", "remove"]
 """What is wanted of one process while the run goes on; a restart is wanted until the old one has ended."""
@@ -179,10 +179,8 @@ class Supervisor:
             if slot.child is not None and slot.child.pid == report.pid:
                 first = slot.report is None or slot.report.state == "starting"
                 slot.report = report
-                if (
-                    report.state == "starting"
-                ):  # imports and warming up are one long step, with its own deadline
-                    continue
+                if report.state == "starting" or (first and report.state in ("failed", "refused")):
+                    continue  # imports and warming up are one long step; one that fails in it never ran
                 slot.watch.progressed(now_ns, report.counter, report.allowance_ms * MS)
                 if first and slot.watch.state == "running":
                     again = slot.watch.restarts > 0
@@ -253,10 +251,11 @@ class Supervisor:
                 self.notify(Notice("lost", slot.role, f"{describe_exit(code)} while stopping: {words}"))
         elif code in FINAL_CODES:
             slot.watch.finished()
-            reason = slot.report.error if slot.report is not None and slot.report.error else words
-            self.notify(Notice("refused", slot.role, reason or describe_exit(code)))
+            told = slot.report.error if slot.report is not None else ""
+            reason = told or words or describe_exit(code)
+            self.notify(Notice("refused", slot.role, reason))
             if slot.role.service != "decode":
-                self._give_up(slot, reason or describe_exit(code), exit_code=code if code in (2, 3) else 1)
+                self._give_up(StreamfuseError(reason), exit_code=code if code in (2, 3) else 1)
         else:
             self._failed(slot, f"{describe_exit(code)}" + (f": {words}" if words else ""), now_ns)
 
@@ -268,13 +267,13 @@ class Supervisor:
             text = f"died more than {limits.restarts} times within {limits.window_ns // NS} s, last: {reason}"
             self.notify(Notice("given up", slot.role, text))
             if slot.role.service != "decode":  # a recording that kills its reader costs the others nothing
-                self._give_up(slot, text, exit_code=1)
+                rule = "every process of a run has to stay up"
+                self._give_up(StreamfuseError(rule, got=text, where=slot.role.title), exit_code=1)
 
-    def _give_up(self, slot: Slot, reason: str, exit_code: int) -> None:
+    def _give_up(self, failure: StreamfuseError, exit_code: int) -> None:
         if self.failure is None:
-            self.failure = StreamfuseError("every process of a run has to stay up", got=reason)
+            self.failure = failure
             self.failure.exit_code = exit_code
-            self.failure.where = slot.role.title
 
 
 def _key(role: Role) -> tuple[str, str, bool]:

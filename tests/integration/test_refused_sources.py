@@ -98,3 +98,11 @@ def test_run_of_bad_sources_alone_ends_with_1(meter: Path) -> None:
         (line,) = run.complaints()
         assert "decode film: a source must exist" in line
         assert run.lines == []
+
+
+def test_run_on_a_device_that_is_not_there_ends_with_1_and_one_line(meter: Path) -> None:
+    with LiveRun({"good": GOOD}, "--device", "cuda:99", model=meter) as run:
+        assert run.wait() == 1
+        (line,) = run.complaints()
+        assert "device cuda:99" in line
+        assert {p["restarts"] for p in run.status()} == {0}

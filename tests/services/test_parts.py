@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamfuse.clock import SYSTEM
-from streamfuse.errors import OutputError, SourceLost, SourceRefused
+from streamfuse.errors import BackendError, OutputError, SourceLost, SourceRefused
 from streamfuse.pipeline.live import Pacer
 from streamfuse.services.backoff import CAP_KNOWN_NS, CAP_UNKNOWN_NS, GOOD_NS, Backoff
 from streamfuse.services.loop import Reporter
@@ -278,6 +278,7 @@ def test_nothing_but_names_is_in_a_command_line() -> None:
 
 def test_exit_codes_tell_what_another_start_would_change() -> None:
     assert (exit_code(SourceLost("x")), exit_code(SourceRefused("x"))) == (1, 4)
+    assert exit_code(BackendError("device cuda is not usable")) == 6
 
 
 def test_time_goes_on_in_another_process_though_the_wall_clock_was_set_back(run_dir: Path) -> None:

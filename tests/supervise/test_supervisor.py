@@ -85,6 +85,21 @@ def test_supervisor_ends_the_run_when_the_model_is_refused(bench: Bench) -> None
     assert "the model file must be whole" in str(supervisor.failure)
 
 
+def test_supervisor_ends_the_run_at_once_where_the_device_is_not_there(bench: Bench) -> None:
+    """It was never running, and no other start would help: the one line is the error's own."""
+    script = """
+report(0, "starting")
+report(1, "failed", "device cuda:0 is not usable [kernels]; no usable CUDA driver")
+sys.exit(6)
+"""
+    supervisor = bench.supervise(bench.role("decode", WORK), bench.role("analyze", script))
+    supervisor.run(bench.should_stop)
+    assert str(supervisor.failure) == "device cuda:0 is not usable [kernels]; no usable CUDA driver"
+    assert supervisor.failure is not None and supervisor.failure.exit_code == 1
+    kinds = [notice.kind for notice in bench.notices if notice.role.service == "analyze"]
+    assert kinds == ["refused"]
+
+
 def test_supervisor_gives_up_on_a_crash_loop(bench: Bench) -> None:
     supervisor = bench.supervise(bench.role("decode", WORK), bench.role("publish", "sys.exit(1)"))
     supervisor.run(bench.should_stop)
