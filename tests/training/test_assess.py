@@ -241,6 +241,31 @@ def test_report_page_is_self_contained_and_escapes_what_files_say(
     assert "NaN" not in words and "nan" not in words.replace("finance", "")
 
 
+def test_report_page_of_a_head_of_several_labels_and_of_clips_that_all_change() -> None:
+    """No figure per clip, or no accuracy at all: a dash, not a traceback."""
+    several = HeadSpec("sound", ("a", "b", "c"), "sigmoid")
+    heard = measured(several, "set", CLEAN, [scored("one", [0] * 20, [0] * 20)], 0.1)
+    changes = scored("two", [2] * 10 + [1] * 10, [2] * 10 + [1] * 10)
+    changing = measured(HEAD, "set", CLEAN, [changes], 0.1)
+    assert "accuracy" not in heard.tick and not changing.clip
+    page = Page()
+    page.feed(page_of(load_model(device="cpu"), [heard, changing], [], "evaluate"))
+    assert "mean average precision per tick" in page.words and "of ticks right" in page.words
+    assert "of clips right" not in page.words
+    # In the summary: a head of several labels has mAP alone, the other one all but "per clip" and mAP.
+    first = page.words.index("set, sound")
+    row = [word for word in page.words[first : first + 40] if word.strip()]
+    assert row[1:13] == [
+        "1",
+        "20",
+        *"\u2013\u2013\u2013\u2013",
+        "100.0",
+        *"\u2013\u2013\u2013\u2013",
+        "set, scene",
+    ]
+    assert row[15] == "\u2013" and row[16] == "100.0" and row[19] == "\u2013"
+
+
 def test_report_json_has_no_nan_and_names_the_model(report: tuple[list[Measures], Path]) -> None:
     found, file = report
     model = load_model(file, device="cpu")
