@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from streamfuse.errors import OutputError
+from streamfuse.private import private_folder
 from streamfuse.types import SessionStart, Tick
-from streamfuse.wire.endpoints import private_folder
 
 
 class SessionNumbers:

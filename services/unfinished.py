@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from streamfuse.labels.events import EventState
+from streamfuse.private import private_folder
 from streamfuse.types import NS
-from streamfuse.wire.endpoints import private_folder
 
 log = logging.getLogger(__name__)
 

@@ -78,6 +78,7 @@ def test_unit_is_hardened_and_watched(unit: Path) -> None:
     ):
         assert service[key] == ["yes"], key
     assert service["ProtectSystem"] == ["strict"]
+    assert service["CacheDirectoryMode"] == ["0700"]
     assert service["CapabilityBoundingSet"] == [""] or service["CapabilityBoundingSet"] == []
     assert {"MemoryMax", "TasksMax", "SystemCallFilter", "RestrictAddressFamilies"} <= service.keys()
     assert service["Type"] == ["notify"]

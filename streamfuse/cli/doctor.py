@@ -16,7 +16,7 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from streamfuse.errors import StreamfuseError
+from streamfuse.errors import ConfigError, StreamfuseError
 
 State = Literal["right", "note", "wrong"]
 PYTHONS = ((3, 11), (3, 13))
@@ -147,20 +147,13 @@ def _cuda() -> Iterator[Finding]:
 
 def _cache() -> Iterator[Finding]:
     """Numba keeps compiled kernels on disk; without that, every start compiles them again (seconds)."""
-    import streamfuse.kernels as kernels
+    from streamfuse.kernels.kept import kernel_cache
 
-    beside = Path(kernels.__file__ or ".").parent
-    user = Path(os.environ.get("NUMBA_CACHE_DIR") or Path.home() / ".cache")
-    for folder in (beside, user, user.parent):
-        if folder.is_dir() and os.access(folder, os.W_OK):
-            yield Finding("kernel cache", "right", f"can be written in {folder}")
-            return
-    yield Finding(
-        "kernel cache",
-        "note",
-        "no folder can be written, so each start compiles the kernels again",
-        "export NUMBA_CACHE_DIR=/tmp/streamfuse-cache",
-    )
+    try:
+        yield Finding("kernel cache", "right", f"{kernel_cache()}, which is yours alone")
+    except ConfigError as error:
+        text = f"{error}; without it each start compiles the kernels again"
+        yield Finding("kernel cache", "note", text, 'export NUMBA_CACHE_DIR="$(mktemp -d)"')
 
 
 def _model(path: Path | None) -> Iterator[Finding]:

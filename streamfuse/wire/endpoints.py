@@ -9,13 +9,13 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from streamfuse.errors import ConfigError, WireError
+from streamfuse.private import private_folder
 
 MAX_IPC_PATH = 107
 """Bytes of a Unix socket's path on Linux."""
@@ -38,19 +38,6 @@ def check_endpoint(endpoint: str, *, keys: bool) -> None:
 
 def ipc_path(endpoint: str) -> Path | None:
     return Path(endpoint.removeprefix("ipc://")) if endpoint.startswith("ipc://") else None
-
-
-def private_folder(path: Path) -> Path:
-    """Make the folder, or find it, readable by its owner alone. Raises ConfigError otherwise."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        info = path.lstat()
-    except OSError as error:
-        raise ConfigError("the run directory cannot be made", got=error.strerror, where=path) from error
-    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
-        got = f"mode {stat.S_IMODE(info.st_mode):04o} of user {info.st_uid}"
-        raise ConfigError("a run directory must be its owner's alone (0700)", got=got, where=path)
-    return path
 
 
 class AddressTaken(WireError):

@@ -173,6 +173,18 @@ def test_doctor_says_what_to_type_and_exits_1(run: Run, monkeypatch: pytest.Monk
     assert ran.out.rstrip().endswith(" wrong")
 
 
+def test_doctor_says_where_kernels_may_be_kept(
+    run: Run, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "open"))
+    ran = run("doctor", "--model", tiny_model)
+    assert ran.code == 0, ran.out
+    assert "kernel cache: the kernel cache must be in a folder of the user's, got mode 0777" in ran.out
+    assert 'type: export NUMBA_CACHE_DIR="$(mktemp -d)"' in ran.out
+
+
 def test_doctor_finds_a_bad_model_file(run: Run, clip: Path) -> None:
     ran = run("doctor", "--model", clip)
     assert ran.code == 1

@@ -12,10 +12,11 @@ import zmq
 
 from streamfuse.clock import SYSTEM
 from streamfuse.errors import ConfigError, WireError
+from streamfuse.private import private_folder
 from streamfuse.types import NS, SessionStart, Tick
 from streamfuse.wire.broadcast import Publisher, Subscriber
 from streamfuse.wire.codec import Message, encode
-from streamfuse.wire.endpoints import AddressTaken, EndpointLock, private_folder
+from streamfuse.wire.endpoints import AddressTaken, EndpointLock
 from streamfuse.wire.headers import End, Hello
 from streamfuse.wire.link import Delivery, Inlet, Outlet
 from streamfuse.wire.topics import TOPICS
