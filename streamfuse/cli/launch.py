@@ -12,13 +12,14 @@ from typing import get_args
 
 from streamfuse.config import AppConfig, Channel, RunConfig, SourceConfig
 from streamfuse.errors import ConfigError, StreamfuseError
+from streamfuse.private import private_folder
 from streamfuse.services.process import command, environment
 from streamfuse.sinks.durable import write_whole
 from streamfuse.supervise.child import Role
 from streamfuse.supervise.supervisor import Supervisor
 from streamfuse.supervise.watch import WatchLimits
 from streamfuse.types import Mode
-from streamfuse.wire.endpoints import AddressTaken, EndpointLock, check_endpoint, private_folder
+from streamfuse.wire.endpoints import AddressTaken, EndpointLock, check_endpoint
 
 
 def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) -> RunConfig:
