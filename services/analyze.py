@@ -20,7 +20,7 @@ from streamfuse.model.runtime import Model, load_model
 from streamfuse.services.batches import Answered, Batches, first_tick, stepped_together
 from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
 from streamfuse.services.process import deadline, load_run, run
-from streamfuse.services.recorded_stream import RecordedStream
+from streamfuse.services.recorded_stream import Analyzing, RecordedStream
 from streamfuse.trace import stamped
 from streamfuse.types import MS, NS, Answer, SessionStart, Tick
 from streamfuse.wire.endpoints import EndpointLock
@@ -44,7 +44,7 @@ STANDBY_NS = 50 * MS
 class AnalyzeService:
     """The loop's service: each source has its own state.
 
-    together  live on a GPU: steps the ticks of all sources in batches; None: each is stepped alone,
+    together  on a GPU: steps the ticks of all sources in batches; None: each is stepped alone,
               whatever company it has
     """
 
@@ -62,7 +62,9 @@ class AnalyzeService:
         self._batches = None if together is None else Batches(together, clock)
         self._name, self._model, self._config = name, model, config
         self._ticks, self._answers, self._clock = ticks, answers, clock
-        self._streams: dict[str, TickAnalyzer | RecordedStream] = {}
+        self._streams: dict[str, TickAnalyzer] = {}
+        """Those that are stepped alone."""
+        self._recorded: dict[str, RecordedStream] = {}
         self._analysed = self._refused = self._bad_answers = 0
         self._deadline_ns: int | None = None
         self._busy_since_ns: int | None = None
@@ -111,7 +113,7 @@ class AnalyzeService:
                 busy = False
                 break
             self._take_in(delivery)
-        batch_ns = self._step_batches()
+        batch_ns = self._step_batches(more=busy)
         may_leave = self._deadline_ns is not None and (not self._open or self._is_late())
         if may_leave and not self._said_goodbye:
             self._answers.offer(self._name, Shutdown(source=self._name))
@@ -139,7 +141,9 @@ class AnalyzeService:
         elif isinstance(body, SessionStart):
             if self._config.mode == "live":
                 self._forget(source)
-            if source not in self._streams and not self._may_begin(source):
+            elif self._batches is not None:
+                self._tell(self._batches.rest(source))
+            if not self._knows(source) and not self._may_begin(source):
                 self._ticks.done(delivery)
                 return
             self._answers.offer(source, body)
@@ -173,7 +177,7 @@ class AnalyzeService:
         if source not in self._streams:  # its start was in the hands of a process that died
             self._begin(source)
         try:
-            answers = self._streams[source].push(tick)
+            answers = self._streams[source].push(tick) if self._admits(tick) else []
         except StageError as error:
             if self._config.mode == "recorded":
                 raise
@@ -193,18 +197,36 @@ class AnalyzeService:
         try:
             if not batches.knows(tick.head.source):
                 self._begin(tick.head.source)
-            batches.take(delivery, tick)
+            if self._admits(tick):
+                batches.take(delivery, tick)
+                return
         except StageError as error:
+            if self._config.mode == "recorded":
+                raise
             self._refuse(error)
-            self._ticks.done(delivery)
+        self._ticks.done(delivery)
 
-    def _step_batches(self) -> int:
-        """Step what is due; return when the next batch is, at the latest (monotonic ns)."""
+    def _admits(self, tick: Tick) -> bool:
+        """A recording's ticks: each once."""
+        recorded = self._recorded.get(tick.head.source)
+        return recorded is None or recorded.admits(tick)
+
+    def _step_batches(self, *, more: bool) -> int:
+        """Step what is due; return when the next batch is, at the latest (monotonic ns).
+
+        more  messages are there to be read while the last batch is computed: it is not waited for
+        """
         while self._batches is not None and not self._answers.box.full:
             now_ns, due_ns = self._clock.monotonic_ns(), self._batches.due_ns()
-            if due_ns is None or due_ns > now_ns:
+            if due_ns is not None and due_ns <= now_ns:
+                answered = self._batches.step()
+            elif self._batches.under_way and not more:
+                answered = self._batches.collect()
+            else:
                 return due_ns or now_ns + ANSWER_NS
-            self._tell(self._batches.step())
+            self._tell(answered)
+            for one in answered:
+                self._carry(one.answer.head.source)
         return self._clock.monotonic_ns() + ANSWER_NS
 
     def _tell(self, answered: Sequence[Answered]) -> None:
@@ -226,17 +248,25 @@ class AnalyzeService:
 
     def _carry(self, source: str, *, last: bool = False) -> None:
         """A recording: now and then, and before it is left, what publish needs for a checkpoint."""
-        stream = self._streams.get(source)
-        if isinstance(stream, RecordedStream):
-            carried = stream.carried() if last else stream.due()
-            if carried is not None:
-                self._answers.offer(source, carried)
+        recorded = self._recorded.get(source)
+        if recorded is None or not (last or recorded.is_due):
+            return
+        if self._batches is not None:
+            self._tell(self._batches.rest(source))
+        carried = recorded.carried()
+        if carried is not None:
+            self._answers.offer(source, carried)
+
+    def _knows(self, source: str) -> bool:
+        return source in self._streams or (self._batches is not None and self._batches.knows(source))
 
     def _may_begin(self, source: str) -> bool:
         """Begin a stream, unless the device is full: then its ticks are refused, and counted."""
         try:
             self._begin(source)
         except StageError as error:
+            if self._config.mode == "recorded":
+                raise
             self._refuse(error)
             return False
         return True
@@ -244,22 +274,23 @@ class AnalyzeService:
     def _begin(self, source: str) -> None:
         chosen = self._config.sources.get(source)
         ticks = (chosen.ticks if chosen else None) or self._config.ticks
+        analyzer: Analyzing
         if self._batches is not None:
-            self._batches.begin(source, ticks.max_gap_ms)
-            return
-        analyzer = TickAnalyzer(self._model, max_gap_ms=ticks.max_gap_ms)
+            analyzer = self._batches.begin(source, ticks.max_gap_ms)
+        else:
+            analyzer = self._streams[source] = TickAnalyzer(self._model, max_gap_ms=ticks.max_gap_ms)
         if self._config.mode == "live":
-            self._streams[source] = analyzer
             return
         base = None if chosen is None or chosen.output is None else Path(chosen.output)
         every_s = self._config.outputs.checkpoint_s
-        self._streams[source] = RecordedStream(source, analyzer, base, every_s, self._clock)
+        self._recorded[source] = RecordedStream(source, analyzer, base, every_s, self._clock)
 
     def _forget(self, source: str) -> None:
         """A stream ends; what of it waits for its batch is answered before."""
         if self._batches is not None and self._batches.knows(source):
             self._tell(self._batches.rest(source))
             self._batches.forget(source)
+        self._recorded.pop(source, None)
         stream = self._streams.pop(source, None)
         if stream is not None:
             self._bad_answers += stream.counters["bad_answers"]
@@ -274,10 +305,10 @@ class AnalyzeService:
             self._ends.clear()
         else:
             self._answers.drop_waiting()
-        for source in list(self._streams):
-            self._forget(source)
         if self._batches is not None:
             self._batches.forget_all()
+        for source in [*self._streams, *self._recorded]:
+            self._forget(source)
         self._ticks.renew()
 
 
@@ -305,6 +336,7 @@ def main(arguments: argparse.Namespace) -> None:
                 threads=config.model.threads,
             )
             model.warm_up()
+        reporter.device = str(model.device)
         together = stepped_together(model, config)
         if together is None:
             TickAnalyzer(model).push(first_tick(model.spec))

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from streamfuse.clock import Clock
 from streamfuse.errors import SourceRefused, StreamfuseError
+from streamfuse.supervise.child import RESTARTS, SPARE
 from streamfuse.supervise.systemd import Pulse, Systemd
 from streamfuse.types import MS, NS
 from streamfuse.wire.broadcast import Publisher
@@ -105,6 +106,10 @@ class Reporter:
     def __init__(self, wire: Wire, endpoints: Iterable[str], kind: Kind, name: str, clock: Clock) -> None:
         self._publisher = Publisher(wire, topic=TOPICS["progress"], connect=list(endpoints))
         self._kind, self._name, self._clock = kind, name, clock
+        self._restarts = int(os.environ.get(RESTARTS) or 0)
+        self._spare = bool(os.environ.get(SPARE))
+        self.device = ""
+        """Where an analyzer's model runs, once it knows."""
         self._counter = 0
         self._due_ns = 0
         self._last_state: State | None = None
@@ -138,6 +143,9 @@ class Reporter:
             counters=counters or {},
             gauges={"rss_bytes": rss_bytes(), "cpu_ns": cpu_ns(), **(gauges or {})},
             error=error,
+            restarts=self._restarts,
+            spare=self._spare,
+            device=self.device,
         )
         self._publisher.publish(self._name, body)
 

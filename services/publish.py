@@ -131,6 +131,7 @@ class PublishService:
         return now_ns
 
     def stop(self, now_ns: int) -> None:
+        self._status.stop()
         self._deadline_ns = now_ns + round(self._config.wire.drain_s * NS)
 
     def close(self) -> None:
@@ -247,7 +248,7 @@ def main(arguments: argparse.Namespace) -> None:
         world = Publisher(wire, topic=TOPICS["label"], bind=config.endpoint("labels"))
         seen = Subscriber(wire, topics=["progress"], bind=config.endpoint("status"))
         model = inspect_model(config.model.path, sha256=config.model.sha256)
-        status = Status(config, seen)
+        status = Status(config, seen, model=model.spec.name)
         with closing(status), ExitStack() as ends:
             if config.mode == "recorded":
                 patience = WaitForRoom(reporter, stop)

@@ -11,14 +11,14 @@ from pathlib import Path
 from streamfuse.checkpoint.plan import look
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
-from streamfuse.errors import OutputError
+from streamfuse.errors import OutputError, SourceError
 from streamfuse.model.inspect import ModelFile
 from streamfuse.services.loop import ANSWER_NS, State
 from streamfuse.services.recording_output import RecordingOutput, identity_of
 from streamfuse.services.results import Results
 from streamfuse.services.status import Status
 from streamfuse.sinks.durable import Patience
-from streamfuse.types import NS, Answer, Carried, Event, Label, SessionStart
+from streamfuse.types import MS, NS, Answer, Carried, Event, Label, SessionStart
 from streamfuse.wire.broadcast import Publisher
 from streamfuse.wire.headers import End, Shutdown
 from streamfuse.wire.link import Delivery, Inlet
@@ -26,9 +26,12 @@ from streamfuse.wire.transport import Socket
 
 log = logging.getLogger(__name__)
 
-TURN_MESSAGES = 64
+TURN_NS = 200 * MS
+"""A turn ends after so much work, so that reports go out in time: an overlay takes 0.1 s for one answer."""
 SETTLE_MS = 60_000
-"""How long closing a recording may take: its files go to disk, and a disk may be slow."""
+"""How long opening or closing a recording may take: its files go to disk, and a disk may be slow."""
+GETS_ON_NS = NS
+"""Between words that opening gets on: an overlay is made again from its beginning then."""
 
 
 class RecordingsService:
@@ -59,6 +62,8 @@ class RecordingsService:
         self._unwritten: set[str] = set()
         self._counts: Counter[str] = Counter(labels=0, events=0, orphans=0)
         self._deadline_ns: int | None = None
+        self._word_ns = 0
+        """When it is said again that opening gets on."""
         self.state: State = "running"
         self._find_finished()
 
@@ -86,14 +91,14 @@ class RecordingsService:
         self._status.turn()
         if not self._left and self._deadline_ns is None:
             self.stop(now_ns)
-        for _ in range(TURN_MESSAGES):
-            delivery = self._answers.receive()
-            if delivery is None:
-                return now_ns + ANSWER_NS
+        while (delivery := self._answers.receive()) is not None:
             self._take_in(delivery)
-        return now_ns
+            if self._clock.monotonic_ns() - now_ns >= TURN_NS:
+                return now_ns
+        return now_ns + ANSWER_NS
 
     def stop(self, now_ns: int) -> None:
+        self._status.stop()
         self._deadline_ns = now_ns + round(self._config.wire.drain_s * NS)
 
     def close(self) -> None:
@@ -126,7 +131,7 @@ class RecordingsService:
                 self._begin(name, body)
             elif isinstance(body, End):
                 self._end(name, body)
-        except OutputError as error:
+        except (OutputError, SourceError) as error:
             self._give_up(name, error)
         self._answers.done(delivery)
         if isinstance(body, Shutdown):
@@ -135,10 +140,17 @@ class RecordingsService:
     def _begin(self, name: str, start: SessionStart) -> None:
         """A session begins: for the first one that is heard of, the files are opened."""
         if name in self._left and name not in self._unwritten and name not in self._outputs:
+            self._allow(SETTLE_MS)
             self._outputs[name] = RecordingOutput(
-                name, self._config, self._model, self._patience, self._clock
+                name, self._config, self._model, self._patience, self._clock, self._gets_on
             )
         self._status.session(name, start)
+
+    def _gets_on(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._word_ns:
+            self._word_ns = now_ns + GETS_ON_NS
+            self._allow(SETTLE_MS)
 
     def _publish(self, name: str, answer: Answer) -> None:
         output = self._outputs.get(name)
@@ -162,20 +174,20 @@ class RecordingsService:
 
     def _close(self, output: RecordingOutput, end: End) -> None:
         try:
+            self._allow(SETTLE_MS)
             if end.complete:
                 for told in output.flush():
                     self._tell(told)
-                self._allow(SETTLE_MS)
                 sizes = output.finish(end)
                 self._results.done(output.name, output.result(end), list(sizes))
             else:
                 output.leave()
                 self._results.failed(output.name, end.reason)
-        except OutputError as error:
+        except (OutputError, SourceError) as error:
             self._outputs[output.name] = output
             self._give_up(output.name, error)
 
-    def _give_up(self, name: str, error: OutputError) -> None:
+    def _give_up(self, name: str, error: OutputError | SourceError) -> None:
         """A recording whose results cannot be kept is over; the others go on."""
         log.error("%s: %s", name, error)
         self._unwritten.add(name)

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
+from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import RunConfig
-from streamfuse.sinks.metrics import Metrics, MetricsServer
-from streamfuse.types import Event, Label, SessionStart
+from streamfuse.sinks.metrics import Metrics, MetricsServer, RunState
+from streamfuse.types import NS, Event, Label, SessionStart
 from streamfuse.wire.broadcast import Subscriber
 from streamfuse.wire.headers import Progress
 from streamfuse.wire.transport import Socket
@@ -25,23 +26,37 @@ DROPS = {
     "link_lost": "lost_in_restart",
 }
 
+AWAY_NS = 3 * NS
+"""A process that has said nothing for so long is away, as for the supervisor; a report is due every 0.5 s."""
+
 
 class Status:
-    """What /metrics, /healthz and /readyz say. Without a metrics port it only keeps the reports flowing."""
+    """What /metrics, /healthz and /readyz say. Without a metrics port it only keeps the reports flowing.
 
-    def __init__(self, config: RunConfig, reports: Subscriber) -> None:
-        self._reports = reports
+    model  the name of the run's model
+    """
+
+    def __init__(
+        self, config: RunConfig, reports: Subscriber, *, model: str = "", clock: Clock = SYSTEM
+    ) -> None:
+        self._reports, self._clock = reports, clock
         self._listeners: list[Callable[[Progress], None]] = []
         self._metrics: Metrics | None = None
         self._server: MetricsServer | None = None
         self._reconnects: Counter[str] = Counter()
-        self._delivering: set[str] = set()
-        """Sources that have had a label since they were last away."""
+        self._up_ns: dict[str, int] = {}
+        """Sources that deliver, and when they last said so."""
+        self._label_ns: dict[str, int] = {}
+        """When the last label of each source came."""
+        self._heard_ns: dict[str, int] = {}
+        """When each process was last heard of."""
+        self._begun = self._stopping = False
+        """The first label has come; nothing new is taken in."""
+        self._build = {"version": version("streamfuse"), "mode": config.mode, "model": model, "device": ""}
         port = config.live.metrics_port
         if port is not None:
             self._metrics = Metrics()
-            self._metrics.set_build({"version": version("streamfuse"), "mode": config.mode})
-            self._metrics.set_state("running")
+            self._metrics.set_build(self._build)
             self._server = MetricsServer(self._metrics, host=config.live.metrics_host, port=port)
 
     def ports(self) -> Sequence[Socket]:
@@ -52,61 +67,93 @@ class Status:
         self._listeners.append(listener)
 
     def turn(self) -> None:
+        now_ns = self._clock.monotonic_ns()
         while (message := self._reports.receive()) is not None:
             if not isinstance(message.body, Progress):
                 continue
             for listener in self._listeners:
                 listener(message.body)
             if self._metrics is not None:
-                self._take_in(self._metrics, message.body)
+                self._take_in(self._metrics, message.body, now_ns)
+        if self._metrics is not None:
+            self._look(self._metrics, now_ns)
 
     def told(self, told: Label | Event) -> None:
         if self._metrics is None:
             return
         if isinstance(told, Label):
             self._metrics.observe_label(told)
-            self._note(self._metrics, told.head.source, up=True)
+            self._label_ns[told.head.source] = self._clock.monotonic_ns()
+            self._begun = True
         else:
             self._metrics.observe_event(told)
 
     def session(self, source: str, start: SessionStart) -> None:
         if self._metrics is not None:
-            self._metrics.set_source(source, up=bool(start.tracks))
+            self._set_source(self._metrics, source, up=bool(start.tracks))
 
     def ended(self, source: str) -> None:
         if self._metrics is not None:
             self._metrics.forget_source(source)
-            self._note(self._metrics, source, up=False)
-
-    def _note(self, metrics: Metrics, source: str, *, up: bool) -> None:
-        """Ready is who gives labels: with every source away, nobody should be sent here."""
-        if up == (source in self._delivering):
-            return
-        (self._delivering.add if up else self._delivering.discard)(source)
-        metrics.set_state("running", ready=bool(self._delivering))
+            self._up_ns.pop(source, None)
+            self._label_ns.pop(source, None)
 
     def notified(self, target: str, counts: Mapping[str, int], waiting: int) -> None:
         if self._metrics is not None:
             self._metrics.set_notices(target, counts, waiting)
 
+    def stop(self) -> None:
+        """The run drains: nobody should be sent here any more."""
+        self._stopping = True
+
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
 
-    def _take_in(self, metrics: Metrics, report: Progress) -> None:
-        name, counters = report.source, report.counters
-        metrics.set_rss(f"{report.service} {name}", report.gauges.get("rss_bytes", 0))
+    def _look(self, metrics: Metrics, now_ns: int) -> None:
+        """Who has fallen silent is away. Ready is a run of which a source delivers, and has labels."""
+        for source in _silent(self._up_ns, now_ns):
+            self._set_source(metrics, source, up=False)
+        for process in _silent(self._heard_ns, now_ns):
+            del self._heard_ns[process]
+            metrics.forget_process(process)
+        silent = _silent(self._label_ns, now_ns)
+        ready = any(source in self._label_ns and source not in silent for source in self._up_ns)
+        state: RunState = "stopping" if self._stopping else "running" if self._begun else "starting"
+        metrics.set_state(state, ready=ready)
+
+    def _set_source(self, metrics: Metrics, source: str, *, up: bool, lag_ns: int | None = None) -> None:
+        if up:
+            self._up_ns[source] = self._clock.monotonic_ns()
+        else:
+            self._up_ns.pop(source, None)
+        metrics.set_source(source, up=up, lag_ns=lag_ns)
+
+    def _take_in(self, metrics: Metrics, report: Progress, now_ns: int) -> None:
+        self._take_process(metrics, report, now_ns)
+        if report.service == "analyze" and report.device and report.device != self._build["device"]:
+            self._build["device"] = report.device
+            metrics.set_build(self._build)
+        if report.service == "decode" and report.state == "done":
+            self.ended(report.source)  # it ended, was removed or paused; its last report may follow its end
+        elif report.service == "decode":
+            self._take_source(metrics, report)
+
+    def _take_process(self, metrics: Metrics, report: Progress, now_ns: int) -> None:
+        process = f"{report.service} {report.source}"
+        metrics.count_restarts(process, report.restarts, spare=report.spare)
         if "waiting" in report.gauges:
-            metrics.set_queue_depth(report.service, name, report.gauges["waiting"])
-        if report.service != "decode":
+            metrics.set_queue_depth(report.service, report.source, report.gauges["waiting"])
+        if report.state == "starting":  # of an analyzer, it is not known yet whether it will stand by
             return
-        if report.state == "done":  # it ended, was removed or paused; its last report may follow its end
-            self.ended(name)
-            return
+        process += " (spare)" if report.state == "standby" else ""
+        self._heard_ns[process] = now_ns
+        metrics.set_rss(process, report.gauges.get("rss_bytes", 0))
+
+    def _take_source(self, metrics: Metrics, report: Progress) -> None:
+        name, counters = report.source, report.counters
         up = bool(report.gauges.get("source_up"))
-        metrics.set_source(name, up=up, lag_ns=report.gauges.get("transport_ns"))
-        if not up:
-            self._note(metrics, name, up=False)
+        self._set_source(metrics, name, up=up, lag_ns=report.gauges.get("transport_ns"))
         for counter, reason in DROPS.items():
             if counter in counters:
                 metrics.count_dropped(name, reason, counters[counter])
@@ -116,3 +163,8 @@ class Status:
         for _ in range(max(0, reconnects - self._reconnects[name])):
             metrics.count_reconnect(name)
         self._reconnects[name] = reconnects
+
+
+def _silent(last_ns: Mapping[str, int], now_ns: int) -> list[str]:
+    """Those of whom nothing has come for AWAY_NS."""
+    return [name for name, at_ns in last_ns.items() if now_ns - at_ns > AWAY_NS]

@@ -2,7 +2,7 @@
 
     GET /metrics   the metrics below, text or OpenMetrics as asked
     GET /healthz   200 while the program lives
-    GET /readyz    200 when models are warm and a source runs, else 503; the body is the state
+    GET /readyz    200 while a source delivers and labels come, else 503; the body is the state
 
 Label values are ids only (source, stage, reason, head, label, process, target), never an address.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from streamfuse.types import Event, Label
 
-RunState = Literal["starting", "running", "stopping", "stopped"]
+RunState = Literal["starting", "running", "stopping"]
 
 LATENCY_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """Around one hop (100 ms), where a decision is made, and up to where a camera counts as stalled."""
@@ -136,8 +136,9 @@ class Metrics:
     def count_reconnect(self, source: str) -> None:
         self._reconnects.labels(source).inc()
 
-    def count_restart(self, process: str) -> None:
-        self._restarts.labels(process).inc()
+    def count_restarts(self, process: str, total: int, *, spare: bool = False) -> None:
+        """Set how often a process, or its spare, was started again since the run began."""
+        self._raise_to(self._restarts, ("spare restarts" if spare else "restarts", process), total)
 
     def set_queue_depth(self, queue: str, source: str, depth: int) -> None:
         self._depth.labels(queue, source).set(depth)
@@ -151,12 +152,17 @@ class Metrics:
     def set_rss(self, process: str, rss_bytes: int) -> None:
         self._rss.labels(process).set(rss_bytes)
 
+    def forget_process(self, process: str) -> None:
+        """Take a process that is away out of the gauges; its counters stay."""
+        with suppress(KeyError):
+            self._rss.remove(process)
+
     def set_build(self, facts: Mapping[str, str]) -> None:
         """Version, device, model name and such: short texts."""
         self._build.info(dict(facts))
 
     def set_state(self, state: RunState, *, ready: bool = False) -> None:
-        """`ready`: models are warm and a source runs. Only a running program is ready."""
+        """`ready`: a source delivers and labels come. Only a running program is ready."""
         with self._lock:
             self._state, self._ready = state, ready and state == "running"
 

@@ -17,6 +17,9 @@ LOG_BYTES = 4 << 20
 """A child's log is kept aside and begun anew at a start where it is larger: at most two of these a child."""
 TAIL_BYTES = 4096
 
+RESTARTS, SPARE = "STREAMFUSE_RESTARTS", "STREAMFUSE_SPARE"
+"""What a child is told of itself, for its reports: how often it was started again; that it stands by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -43,9 +46,9 @@ class Role:
 
 
 class Child:
-    """A running process of a role."""
+    """A running process of a role, which was started so many times before."""
 
-    def __init__(self, role: Role, logs: Path) -> None:
+    def __init__(self, role: Role, logs: Path, restarts: int = 0) -> None:
         self.log = logs / f"{role.service}-{_file_name(role.name)}{'-spare' if role.spare else ''}.log"
         try:
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
@@ -54,7 +57,7 @@ class Child:
                 # A session of its own: Ctrl-C goes to the supervisor alone, which stops it in order.
                 self._process = subprocess.Popen(
                     role.argv,
-                    env=dict(role.env),
+                    env={**role.env, RESTARTS: str(restarts), SPARE: "1" if role.spare else ""},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -203,7 +203,7 @@ class Supervisor:
             return
         verdict = slot.watch.verdict(now_ns)
         if verdict is Verdict.START and self._may_start(slot):
-            slot.child, slot.report = Child(slot.role, self.logs), None
+            slot.child, slot.report = Child(slot.role, self.logs, slot.watch.restarts), None
             slot.watch.started(now_ns)
         elif verdict is Verdict.KILL and slot.child is not None:
             slot.child.kill()

@@ -177,6 +177,8 @@ class Progress(Base, tag="progress", frozen=True, kw_only=True):
     allowance_ms  how long the next step may rightly take
     state         starting, standby, running, waiting (for its source), draining, done, failed, refused
     counters      totals since the process started; gauges: values now
+    restarts      how often the supervisor has started it again; spare: it was started to stand by
+    device        analyze: where its model runs
     """
 
     service: Literal["decode", "analyze", "publish"]
@@ -187,6 +189,9 @@ class Progress(Base, tag="progress", frozen=True, kw_only=True):
     counters: Annotated[dict[Name, Count], Meta(max_length=512)]
     gauges: Annotated[dict[Name, Int], Meta(max_length=512)]
     error: Text = ""
+    restarts: Small = 0
+    spare: bool = False
+    device: Text = ""
 
 
 class Hello(Base, tag="hello", frozen=True, kw_only=True):

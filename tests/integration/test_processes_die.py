@@ -77,6 +77,15 @@ def test_shared_process_is_replaced_and_every_source_goes_on(
     assert all(reader.is_running() for reader in readers.values())
 
 
+def test_restarts_are_counted_also_those_before_the_last_publish(run: LiveRun) -> None:
+    def counted(process: str) -> bool:
+        count = run.metric("streamfuse_process_restarts_total", process=process)
+        return count is not None and count >= len(AILMENTS)
+
+    for process in ("decode left", "analyze 0", "publish publish"):
+        run.until(lambda p=process: counted(p), f"the restarts of {process}")
+
+
 def written(folder: Path, name: str, kind: str) -> list[Line]:
     """The lines of a source's file that are labels, or events."""
     lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]

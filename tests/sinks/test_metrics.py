@@ -81,7 +81,8 @@ def test_metrics_source_gauges_come_and_go(metrics: Metrics) -> None:
     metrics.set_source("door", up=True, lag_ns=250 * MS)
     metrics.observe_label(traced())
     metrics.count_reconnect("door")
-    metrics.count_restart("decode:door")
+    for total, spare in ((0, False), (1, False), (1, True), (1, False), (2, True)):
+        metrics.count_restarts("analyze 0", total, spare=spare)
     metrics.set_queue_depth("ticks", "door", 4)
     metrics.set_rss("analyze", 123_456)
     metrics.observe_event(make_event(source="door"))
@@ -89,12 +90,15 @@ def test_metrics_source_gauges_come_and_go(metrics: Metrics) -> None:
     assert value(metrics, "streamfuse_source_up", source="door") == 1
     assert value(metrics, "streamfuse_source_lag_seconds", source="door") == 0.25
     assert value(metrics, "streamfuse_reconnects_total", source="door") == 1
-    assert value(metrics, "streamfuse_process_restarts_total", process="decode:door") == 1
+    assert value(metrics, "streamfuse_process_restarts_total", process="analyze 0") == 3
     assert value(metrics, "streamfuse_queue_depth", queue="ticks", source="door") == 4
     assert value(metrics, "streamfuse_process_resident_memory_bytes", process="analyze") == 123_456
     event = {"source": "door", "head": "scene", "label": "street", "kind": "end"}
     assert value(metrics, "streamfuse_events_total", **event) == 1
     assert value(metrics, "streamfuse_queue_wait_seconds_sum", stage="decode", source="door") == 0.001
+    metrics.forget_process("analyze")
+    metrics.forget_process("never seen")
+    assert value(metrics, "streamfuse_process_resident_memory_bytes", process="analyze") is None
     metrics.forget_source("door")
     metrics.forget_source("never seen")
     assert value(metrics, "streamfuse_source_up", source="door") is None
