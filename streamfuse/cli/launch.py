@@ -7,9 +7,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from streamfuse.cli.device import settled_device
 from streamfuse.config import AppConfig, Channel, RunConfig, SourceConfig
 from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.private import private_folder
@@ -18,18 +20,25 @@ from streamfuse.sinks.durable import write_whole
 from streamfuse.supervise.child import Role
 from streamfuse.supervise.supervisor import Supervisor
 from streamfuse.supervise.watch import WatchLimits
-from streamfuse.types import Mode
+from streamfuse.types import NS, Mode
 from streamfuse.wire.endpoints import AddressTaken, EndpointLock, check_endpoint
+
+RECORDED_SILENCE_NS = 20 * NS
+"""A machine with more to do than it can is no reason to begin a recording's work again."""
 
 
 def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) -> RunConfig:
-    """What the processes are told. Paths in it are absolute: a service's own folder does not matter."""
+    """What the processes are told: the device by its full name, and paths in it absolute.
+
+    raises  BackendError where the device is not there
+    """
     run_dir = Path(config.run_dir) if config.run_dir is not None else _default_run_dir(sources)
     placed = {
         name: source.model_copy(update={"input": absolute_input(source.input)})
         for name, source in sources.items()
     }
     data = {**config.model_dump(), "sources": placed, "mode": mode, "run_dir": str(run_dir.absolute())}
+    data["model"]["device"] = settled_device(config.model.device)
     for section in (data["notify"]["files"], data["record"]):
         if section["folder"] is not None:
             section["folder"] = str(Path(section["folder"]).absolute())
@@ -85,7 +94,8 @@ def write_run(config: RunConfig, file: Path) -> None:
 def roles(config: RunConfig, file: Path) -> list[Role]:
     """Every process of the run. A decode process may die of its camera, so it is tried for ever."""
     env = environment()
-    keep, outside = WatchLimits(), WatchLimits(outside=config.mode == "live")
+    keep = WatchLimits() if config.mode == "live" else WatchLimits(silence_ns=RECORDED_SILENCE_NS)
+    outside = replace(keep, outside=config.mode == "live")
     analyzers = sorted({source.analyzer for source in config.sources.values()})
     table = [Role("publish", "publish", tuple(command("publish", file)), env, keep)]
     for name in analyzers:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from streamfuse.cli.debug import debugging
+from streamfuse.cli.device import settled_device
 from streamfuse.cli.fleet import Fleet
 from streamfuse.cli.inputs import find_jobs
 from streamfuse.cli.options import MediaTime, config_options, read_config
@@ -19,7 +20,6 @@ from streamfuse.cli.resume import leave_out_done
 from streamfuse.cli.stop import Stopped, stoppable
 from streamfuse.config import AppConfig, ModelConfig
 from streamfuse.errors import ConfigError, StreamfuseError
-from streamfuse.kernels.backend import choose_device
 from streamfuse.model.inspect import inspect_model
 from streamfuse.sinks.durable import prepare_folder
 
@@ -141,7 +141,7 @@ def process_all(
 def _inspect(config: ModelConfig) -> ModelFacts:
     """The same facts without running the model's program: the analyze process does that."""
     file = inspect_model(config.path, sha256=config.sha256)
-    return ModelFacts(file.spec, file.sha256, str(choose_device(config.device)))
+    return ModelFacts(file.spec, file.sha256, settled_device(config.device))
 
 
 def _attempt(do: Callable[[Report, RunProgress], None], report: Report, progress: RunProgress) -> None:

@@ -40,7 +40,7 @@ def cuda_missing() -> str | None:
     """
     if importlib.util.find_spec("numba_cuda") is None:
         return f"the numba-cuda package is not installed; {_INSTALL}"
-    if not _driver_library():
+    if not has_driver():
         return "no usable CUDA driver or GPU: libcuda.so.1 does not load; see `nvidia-smi`"
     try:
         from numba import cuda
@@ -53,8 +53,8 @@ def cuda_missing() -> str | None:
     return f"no usable CUDA driver or GPU: {_one_line(cuda.cuda_error())}; see `nvidia-smi`"
 
 
-def _driver_library() -> bool:
-    """Whether the driver's library is worth asking: without one, 0.3 s of importing numba.cuda are saved.
+def has_driver() -> bool:
+    """Whether CUDA is worth asking for: without its driver, 0.3 s of importing numba.cuda are saved.
 
     Loading it starts nothing. Elsewhere than on Linux, and under numba's simulator, numba itself is asked.
     """

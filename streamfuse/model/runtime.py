@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from streamfuse.errors import BackendError, ModelError, StageError
-from streamfuse.kernels.backend import CPU, Device, choose_device
+from streamfuse.errors import ModelError, StageError
+from streamfuse.kernels.backend import Device
 from streamfuse.model import torchscript
+from streamfuse.model.device import model_device
 from streamfuse.model.inspect import ModelFile, inspect_model
 from streamfuse.model.onnx_runtime import OnnxProgram
 from streamfuse.model.spec import ModelSpec
@@ -43,7 +44,7 @@ def load_model(
     raises   ModelError for a file that is refused; BackendError for a device that is not there
     """
     file = inspect_model(path, sha256=sha256)
-    chosen = _choose(device)
+    chosen = model_device(device)
     torchscript.prepare_process(threads)
     try:
         if file.format == "onnx":
@@ -193,20 +194,6 @@ def _same(what: str, tensors: object, shapes: list[tuple[int, ...]], where: Path
         if tuple(one.shape) != shape or one.dtype != torch.float32:
             got = f"{one.dtype} {tuple(one.shape)}"
             raise ModelError(f"the model's {what} {index} must be float32 {shape}", got=got, where=where)
-
-
-def _choose(device: str) -> Device:
-    """The device for kernels and model alike; `auto` needs it for both."""
-    chosen = choose_device(device)
-    if chosen.kind == "cuda" and not torch.cuda.is_available():
-        if device == "auto":
-            return CPU
-        raise BackendError(
-            f"device {device} needs a torch with CUDA",
-            got=f"torch {torch.__version__}",
-            hint="pip install torch",
-        )
-    return chosen
 
 
 def _reason(error: BaseException) -> str:

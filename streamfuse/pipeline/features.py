@@ -14,4 +14,4 @@ def mfcc(samples: F32, spec: MfccSpec | None = None, *, device: str = "cpu") -> 
     device  "auto", "cpu", "cuda" or "cuda:1"
     raises  BackendError where the device is not there; StageError for other shapes or dtypes
     """
-    return mfcc_kernel(samples, spec, choose_device(device).kind)
+    return mfcc_kernel(samples, spec, choose_device(device))
