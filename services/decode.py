@@ -241,7 +241,6 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
     reader = Reader(
         partial(_open, source, decode, ticks, spec, clock, keeping),
         live=True,
-        paced=source.paced,
         loop=chosen.loop,
         clock=clock,
         rng=random.Random(),

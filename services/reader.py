@@ -18,7 +18,8 @@ from typing import Generic, Protocol, TypeVar, cast
 from streamfuse.clock import Clock
 from streamfuse.errors import SourceError, SourceLost, SourceRefused, StreamfuseError
 from streamfuse.media.probe import SourceInfo
-from streamfuse.pipeline.live import Pacer
+from streamfuse.media.source import Pacing
+from streamfuse.pipeline.live import Pacer, pacer_for
 from streamfuse.services.backoff import Backoff
 from streamfuse.services.loop import Wake
 from streamfuse.types import NS, MediaItem
@@ -48,6 +49,8 @@ class Opened(Protocol[Given]):
     @property
     def position_ns(self) -> int: ...
     @property
+    def pacing(self) -> Pacing: ...
+    @property
     def truncated(self) -> bool: ...
     @property
     def counters(self) -> dict[str, int]: ...
@@ -59,7 +62,7 @@ class Reader(Generic[Item]):
     """Items of a source, oldest first, for one reader; `wake` is readable when there are some.
 
     open_source  opens the source anew; raises SourceError
-    live         lost sources are opened again, and those without a pace are given theirs
+    live         lost sources are opened again, and those without a pace of their own are given one
     loop         a file that ends begins again
     """
 
@@ -68,13 +71,12 @@ class Reader(Generic[Item]):
         open_source: Callable[[], Opened[Item]],
         *,
         live: bool,
-        paced: bool,
         loop: bool,
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self._open_source, self._live, self._loop, self._clock = open_source, live, loop, clock
-        self._pacer = Pacer(clock) if live and not paced else None
+        self._pacer: Pacer | None = None
         self._backoff = Backoff(rng)
         self.wake = Wake()
         self._items: deque[Item | Finished] = deque()
@@ -174,6 +176,7 @@ class Reader(Generic[Item]):
         self._moved_ns = self._clock.monotonic_ns()
         self._decoder = decoder = self._open_source()
         self.duration_ns = decoder.info.duration_ns or 0
+        self._pacer = pacer_for(decoder.pacing, self._clock) if self._live else None
         try:
             for item in decoder:
                 if self._stopped.is_set():

@@ -205,7 +205,7 @@ def _recorded_service(
             clock=clock,
         )
 
-    reader = Reader(open_ticks, live=False, paced=source.paced, loop=False, clock=clock, rng=random.Random())
+    reader = Reader(open_ticks, live=False, loop=False, clock=clock, rng=random.Random())
     link = Outlet(
         wire,
         config.endpoint("ticks", chosen.analyzer),

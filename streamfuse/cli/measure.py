@@ -75,9 +75,7 @@ def measure(plan: Plan, config: AppConfig, status: Status = lambda _: None) -> M
     text = TEST_PATTERN if plan.source == TEST_WORD and not Path(TEST_WORD).exists() else plan.source
     source = parse_source(text, allow_hls=plan.allow_hls)
     model = inspect_model(config.model.path, sha256=config.model.sha256)
-    chosen = SourceConfig(
-        input=text, allow_hls=plan.allow_hls, loop=not source.paced and plan.rate == "paced"
-    )
+    chosen = SourceConfig(input=text, allow_hls=plan.allow_hls, loop=source.ends and plan.rate == "paced")
     name = TEST_WORD if text == TEST_PATTERN else source_name(source)
     names = [name] if plan.streams == 1 else [f"{name}-{i + 1}" for i in range(plan.streams)]
     with _scratch() as folder:

@@ -19,7 +19,7 @@ from streamfuse.media.opening import Input, open_inputs
 from streamfuse.media.preroll import Preroll
 from streamfuse.media.probe import pixel_aspect, source_info
 from streamfuse.media.sessions import Sessions
-from streamfuse.media.source import FileSource, Source
+from streamfuse.media.source import FileSource, Pacing, Source
 from streamfuse.media.timeline import Decoded, ticks_to_ns
 from streamfuse.media.tracks import NO_PTS, AudioBuilder, TrackReader, VideoBuilder
 from streamfuse.media.truncation import is_truncated
@@ -38,6 +38,7 @@ class Decoder:
     info         what is in the source
     position_ns  media time reached, from 0
     counters     what was dropped, skipped, repaired and seen, by name
+    pacing       when its items come
     truncated    recorded: the file ends before it should (known at the end)
     transport_ns live: of the last picture, from the sender's wall clock to its arrival here; None: it does
                  not tell its time. Two clocks, so never added to an age
@@ -65,6 +66,9 @@ class Decoder:
         self.transport_ns: int | None = None
         self._inputs, self._decode, self._clock = inputs, decode, clock
         self._live = mode == "live"
+        # A film has a length, wherever it lies; a camera has none.
+        self._ends = source.ends or (source.kind in ("http", "hls") and self.info.duration_ns is not None)
+        self.pacing: Pacing = "read" if source.ends else "own" if source.paced and not self._ends else "sent"
         self._counts: Counter[str] = Counter()
         self._tracks = {
             track: TrackReader(item, stream, self._live)
@@ -97,7 +101,10 @@ class Decoder:
         self._preroll = (
             Preroll(inputs, {t: zero_ns + at_ns for t, at_ns in begins.items()}) if begins else None
         )
-        self._demuxer = Demuxer(source, inputs, live=self._live, clock=clock, counters=self._counts)
+        paced = self.pacing == "own"
+        self._demuxer = Demuxer(
+            source, inputs, live=self._live, paced=paced, clock=clock, counters=self._counts
+        )
         self._packets: PacketRing | None = None
         self._last_item_ns: int | None = None
         self._given = 0
@@ -148,7 +155,7 @@ class Decoder:
         except SourceLost as error:
             lost = error
         yield from self._end()
-        if lost is None and self._live and self.source.paced:
+        if lost is None and self._live and not self._ends:
             lost = SourceLost("a live source must not end", got="end of stream", where=self.source)
         if lost is not None:
             raise lost

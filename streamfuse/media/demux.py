@@ -44,15 +44,23 @@ class Read:
 class Demuxer:
     """Iterate for the packets of the chosen streams, to the end.
 
+    paced      the packets come when they happen; else they are brought into the order of time
     broke_off  a recording could not be read to its end
     raises     SourceLost, SourceRefused; a recording's damage is counted and passed over instead
     """
 
     def __init__(
-        self, source: Source, inputs: list[Input], *, live: bool, clock: Clock, counters: Counter[str]
+        self,
+        source: Source,
+        inputs: list[Input],
+        *,
+        live: bool,
+        paced: bool,
+        clock: Clock,
+        counters: Counter[str],
     ) -> None:
         self.broke_off = False
-        self._source, self._inputs, self._live = source, inputs, live
+        self._source, self._inputs, self._live, self._paced = source, inputs, live, paced
         self._clock, self._counters = clock, counters
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -60,9 +68,9 @@ class Demuxer:
     def __iter__(self) -> Iterator[Read]:
         if len(self._inputs) == 1:
             reads = self._read(self._inputs[0])
-            played = self._live and not self._source.paced and len(self._inputs[0].streams) > 1
+            played = self._live and not self._paced and len(self._inputs[0].streams) > 1
             return in_time(reads) if played else reads
-        return self._as_they_come() if self._source.paced else self._by_time()
+        return self._as_they_come() if self._paced else self._by_time()
 
     def close(self) -> None:
         """Stop reading and close the containers. A reader thread ends at its read timeout at the latest."""

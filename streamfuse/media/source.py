@@ -39,11 +39,17 @@ DEVICE_OPTIONS = frozenset(
 )
 
 
+Pacing = Literal["own", "read", "sent"]
+"""When the items of an opened source come: when they happen (a camera); as fast as they are read (a file, a
+test pattern); as fast as a network sends them, in bursts (HLS, a film over HTTP)."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Something that can be opened. Its repr and `display` hold no secret; `redact` cleans foreign text.
 
-    paced   it delivers at its own pace (a camera); else as fast as it is read (a file, a test pattern)
+    paced   it delivers at its own pace (a camera); else as fast as it is read (a file, a test pattern, HLS)
+    ends    it has an end, which is no failure
     """
 
     display: str
@@ -51,6 +57,7 @@ class Source:
 
     kind: ClassVar[str] = ""
     paced: ClassVar[bool] = True
+    ends: ClassVar[bool] = False
 
     def redact(self, text: str) -> str:
         """`text`, which may quote the address, without anything that was secret in it."""
@@ -65,6 +72,7 @@ class FileSource(Source):
     path: Path = Path()
     kind: ClassVar[str] = "file"
     paced: ClassVar[bool] = False
+    ends: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,10 @@ class HttpSource(UrlSource):
 
 @dataclass(frozen=True)
 class HlsSource(UrlSource):
+    """A playlist: its segments come whole, one every few seconds."""
+
     kind: ClassVar[str] = "hls"
+    paced: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,7 @@ class LavfiSource(Source):
     audio: str | None = None
     kind: ClassVar[str] = "lavfi"
     paced: ClassVar[bool] = False
+    ends: ClassVar[bool] = True
 
 
 def parse_source(text: str, *, allow_hls: bool = False) -> Source:

@@ -87,7 +87,7 @@ def _live_labels(
     preparer = Preparer(spec, max_gap_ms=config.ticks.max_gap_ms, device=model.device)
     interpreter = Interpreter(model, config.labels, config.ticks, partial(dated, clock=clock))
     stopped = threading.Event()
-    live = LiveTicks(decoder if source.paced else paced(decoder, clock, stopped), assembler, clock=clock)
+    live = LiveTicks(paced(decoder, clock, stopped), assembler, clock=clock)
     try:
         for tick in live:
             for inputs in preparer.push(tick):

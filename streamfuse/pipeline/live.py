@@ -6,14 +6,21 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from streamfuse.clock import SYSTEM, Clock, utc_iso
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.trace import last_arrival_ns, latency, stamped
-from streamfuse.types import NS, AudioChunk, Label, MediaItem, SessionStart, Tick, TickHead, VideoFrame
+from streamfuse.types import MS, NS, AudioChunk, Label, MediaItem, SessionStart, Tick, TickHead, VideoFrame
+
+if TYPE_CHECKING:
+    from streamfuse.media.decode import Decoder
+    from streamfuse.media.source import Pacing
 
 QUEUE_TICKS = 4
 """Ticks that wait for the network before the oldest is dropped: 0.4 s of age at the usual hop."""
+STALL_NS = 200 * MS
+"""A network that is later than this has stalled. Less is let pass as age: it would add up, item by item."""
 
 
 class LiveTicks:
@@ -101,13 +108,16 @@ class LiveTicks:
 
 
 class Pacer:
-    """Makes a file or a test pattern arrive as a camera would: each item when it is due, and stamped so.
+    """Makes what comes too fast arrive as from a camera: each item when it is due, and stamped so.
 
     The schedule, not the reading, says when an item arrived: reading that falls behind shows as age.
+
+    elastic  a network brings the items: where it has stalled, the schedule begins anew, and what had to wait
+             comes at the pace of before instead of all at once
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, *, elastic: bool = False) -> None:
+        self._clock, self._elastic = clock, elastic
         self._zero_ns = 0
         self._began_ns = 0
 
@@ -120,17 +130,25 @@ class Pacer:
         # Sound can only be there when its last sample is; a picture is there when it is shown.
         media_ns = item.end_ns if isinstance(item, AudioChunk) else item.pts_ns
         due_ns = self._began_ns + media_ns - self._zero_ns
+        if self._elastic and item.arrival_ns - due_ns > STALL_NS:
+            self._began_ns += item.arrival_ns - due_ns
+            due_ns = item.arrival_ns
         wait_ns = due_ns - self._clock.monotonic_ns()
         if wait_ns > 0 and stopped.wait(wait_ns / NS):  # cut short: it is there before it was due
             due_ns = self._clock.monotonic_ns()
         return replace(item, arrival_ns=due_ns)
 
 
-def paced(media: Iterable[MediaItem], clock: Clock, stopped: threading.Event) -> Iterator[MediaItem]:
-    """Items of a source without a pace of its own, each when it is due."""
-    pacer = Pacer(clock)
-    for item in media:
-        yield pacer.pace(item, stopped)
+def pacer_for(pacing: Pacing, clock: Clock) -> Pacer | None:
+    """What holds such a source back; None: a camera's items are there when they happen, and wait no more."""
+    return None if pacing == "own" else Pacer(clock, elastic=pacing == "sent")
+
+
+def paced(decoder: Decoder, clock: Clock, stopped: threading.Event) -> Iterator[MediaItem]:
+    """Its items, each when it is due."""
+    pacer = pacer_for(decoder.pacing, clock)
+    for item in decoder:
+        yield item if pacer is None else pacer.pace(item, stopped)
 
 
 def dated(label: Label, clock: Clock) -> Label:

@@ -10,7 +10,7 @@ from streamfuse.config import DecodeConfig, TickConfig
 from streamfuse.errors import SourceRefused
 from streamfuse.media.decode import Decoder, open_decoder
 from streamfuse.media.probe import SourceInfo
-from streamfuse.media.source import Source
+from streamfuse.media.source import Pacing, Source
 from streamfuse.model.spec import ModelSpec
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.ticks.resume import ResumePoint, tick_digest
@@ -30,9 +30,12 @@ class RecordedTicks:
     position_ns  media time read, from 0
     counters     what was made, dropped, filled and wrong, by name
     truncated    the file ends before it should
+    pacing       nobody waits for their time
     raises    SourceError when opened, or in its place; SourceRefused where the recording does not decode to
               what it did before the checkpoint
     """
+
+    pacing: Pacing = "read"
 
     def __init__(
         self,

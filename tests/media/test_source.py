@@ -163,7 +163,9 @@ def test_parse_pattern_with_sound() -> None:
     assert parse_source("lavfi:sine").video is None  # type: ignore[attr-defined]
 
 
-def test_only_files_and_patterns_are_not_paced() -> None:
+def test_only_files_patterns_and_playlists_are_not_paced() -> None:
+    assert not parse_source("http://h/live.m3u8", allow_hls=True).paced
+    assert not parse_source("http://h/live.m3u8", allow_hls=True).ends
     assert not parse_source("a.mp4").paced
     assert not parse_source("lavfi:testsrc2").paced
     assert parse_source("rtsp://h/s").paced

@@ -147,8 +147,40 @@ def test_pacer_stamps_what_is_late_with_the_time_it_was_due() -> None:
     assert len(waits.waited) == 1
 
 
+def test_pacer_of_a_network_source_begins_anew_after_a_stall() -> None:
+    """Its backlog comes at the pace of before; a file's comes at once, for it is late by our doing."""
+    for elastic, late in ((True, [0, 0, 2000, 2000, 2000]), (False, [0, 0, 0, 0, 0])):
+        clock, waits = StillClock(), Waits()
+        pacer = Pacer(clock, elastic=elastic)
+        pacer.pace(START, waits)
+        # Frames of 100 ms: two in time, then two seconds of nothing, then the rest at once.
+        came_ms = [0, 100, 2200, 2200, 2200]
+        for index, (at_ms, late_ms) in enumerate(zip(came_ms, late, strict=True)):
+            arrival_ns = 1000 * NS + at_ms * MS
+            clock.now_ns = max(clock.now_ns, arrival_ns)
+            frame = VideoFrame(index * 100 * MS, 100 * MS, lambda: None, arrival_ns)  # type: ignore[arg-type, return-value]
+            given = pacer.pace(frame, waits)
+            assert isinstance(given, VideoFrame)
+            assert given.arrival_ns == 1000 * NS + (index * 100 + late_ms) * MS
+
+
+def test_pacer_does_not_let_small_delays_add_up() -> None:
+    """A picture and the sound beside it are due together, and one is read after the other."""
+    clock, waits = StillClock(), Waits()
+    pacer = Pacer(clock, elastic=True)
+    pacer.pace(START, waits)
+    for index in range(1000):
+        due_ns = 1000 * NS + index * 10 * MS
+        frame = VideoFrame(index * 10 * MS, 10 * MS, lambda: None, due_ns + 5 * MS)  # type: ignore[arg-type, return-value]
+        given = pacer.pace(frame, waits)
+        assert isinstance(given, VideoFrame)
+        assert given.arrival_ns == due_ns
+
+
 class FakeDecoder:
     """Gives some items, then ends or fails."""
+
+    pacing = "own"
 
     def __init__(self, count: int, error: Exception | None = None) -> None:
         self._count, self._error = count, error
@@ -173,7 +205,6 @@ def reader_of(open_source: Callable[[], object], *, live: bool, loop: bool = Fal
     reader = Reader(
         open_source,  # type: ignore[arg-type]
         live=live,
-        paced=True,
         loop=loop,
         clock=SYSTEM,
         rng=random.Random(1),
