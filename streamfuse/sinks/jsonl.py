@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from streamfuse.errors import OutputError
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamfuse.types import Event, Label
+
+
+log = logging.getLogger(__name__)
+
+SYNCING = 8
+"""Files of one camera on their way to a slow disk; with so many, the current one grows past its limit."""
 
 
 class LabelLines:
@@ -123,6 +131,7 @@ class RotatingLines:
 
     Every line is one write to the file, so whoever follows it sees whole lines. A disk that is full does
     not stop a camera: the line is lost, counted in `lost`, and `trouble` says why until a write succeeds.
+    Nor does a slow one: a file that is left is synced in a thread. What could not be synced is logged.
     A file that was moved away or deleted (by logrotate, say), with its folder or alone, is begun again.
     What a crash tore off is cut at the next start.
     """
@@ -141,6 +150,7 @@ class RotatingLines:
         self._max_bytes, self._daily, self._keep = max_bytes, daily, keep
         self._labels, self._events = labels, events
         self._fd, self._length = -1, 0
+        self._syncing: list[threading.Thread] = []
         self.lost = 0
         self.trouble: str | None = None
         prepare_folder(path)
@@ -160,13 +170,12 @@ class RotatingLines:
     def close(self, complete: bool) -> None:
         if self._fd < 0:
             return
-        with told(self.path):
-            try:
-                if complete:
-                    os.fsync(self._fd)
-            finally:
+        if complete:
+            self._leave()
+        else:
+            with told(self.path):
                 os.close(self._fd)
-                self._fd = -1
+        self._fd = -1
 
     def _write(self, line: str, time: str | None) -> None:
         data = line.encode("utf-8", "backslashreplace") + b"\n"
@@ -205,23 +214,37 @@ class RotatingLines:
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _must_rotate(self, more: int, day: str | None) -> bool:
-        if not self._length:
+        self._syncing = [thread for thread in self._syncing if thread.is_alive()]
+        if not self._length or len(self._syncing) >= SYNCING:
             return False
         too_long = self._max_bytes is not None and self._length + more > self._max_bytes
         return too_long or (self._day is not None and day != self._day)
 
     def _rotate(self) -> None:
-        os.fsync(self._fd)
         older = self._older()
         number = _number(older[-1]) + 1 if older else 1
         self.path.rename(self.path.with_name(f"{self.path.stem}.{number:04d}{self.path.suffix}"))
-        os.close(self._fd)
+        self._leave()
         self._fd, self._length = -1, 0
         self._open()
         if self._keep is not None:
             older = self._older()
             for path in older[: max(0, len(older) - self._keep)]:
                 path.unlink()
+
+    def _leave(self) -> None:
+        """Sync and close the file in a thread; a process does not end before it has."""
+        thread = threading.Thread(target=self._sync, args=(self._fd,), name=f"sync {self.path.name}")
+        thread.start()
+        self._syncing.append(thread)
+
+    def _sync(self, fd: int) -> None:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            log.error("a file that is set aside may not outlive a power cut: %s [%s]", error, self.path)
+        finally:
+            os.close(fd)
 
     def _older(self) -> list[Path]:
         """The files set aside, oldest first."""

@@ -14,7 +14,8 @@ In a child (every Python child, services too) by its environment:
 
 A fault is `operation:error:first[-last]`, counted from 1 over the files whose path holds `path`. Operations:
 write, fsync, rename (os.replace, os.rename), truncate, open (for writing). Errors: any errno's name, and
-SHORT (half of the data is taken, as POSIX allows), KILL (the process dies before it), TORN (dies half-way).
+SHORT (half of the data is taken, as POSIX allows), KILL (the process dies before it), TORN (dies half-way),
+SLOW (an fsync that takes SLOW_S and succeeds).
 
 Only what goes through `os` is touched, as all of our durable writing does. It needs nothing but the
 standard library, so that a child's sitecustomize.py can load it before everything else.
@@ -26,6 +27,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +57,8 @@ class Fault:
 
 
 _OPERATIONS = frozenset({"write", "fsync", "rename", "truncate", "open"})
-_SPECIAL = frozenset({"SHORT", "KILL", "TORN"})
+_SPECIAL = frozenset({"SHORT", "KILL", "TORN", "SLOW"})
+SLOW_S = 5.0
 
 
 @dataclass
@@ -113,7 +116,9 @@ class Disk:
     def _fsync(self, fd: int) -> None:
         path = _path_of(fd)
         error = self._hit("fsync", path)
-        if error is not None:
+        if error == "SLOW":
+            time.sleep(SLOW_S)
+        elif error is not None:
             self._fail(error, path)
         self.real["fsync"](fd)
         if self.journal is not None and self.path in path:

@@ -145,15 +145,24 @@ def test_f20_a_live_run_on_a_full_disk_goes_on_counts_and_tells(tiny_model: Path
         check_order(run.labels("door"))
 
 
-def test_f22_a_disk_that_cannot_sync_holds_no_camera_up(tiny_model: Path, tmp_path: Path) -> None:
-    """Rotation syncs: where that fails, lines go on into the old file or are counted."""
-    env = child_environment("fsync:EIO:1-3", path="door")
+@pytest.mark.parametrize("fault", ["EIO", "SLOW"])
+def test_f22_a_disk_that_cannot_sync_or_is_slow_holds_no_camera_up(
+    fault: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Rotation syncs. A slow sync takes longer than a process may be silent."""
+    env = child_environment(f"fsync:{fault}:1-1000", path="door")
     options = ("-o", str(tmp_path), "--set", "live.max_bytes=10000")
     with LiveRun({"door": PATTERN}, *options, model=tiny_model, env=env) as run:
-        run.until(lambda: len(list(tmp_path.glob("door*.jsonl"))) > 1, "a rotation that worked")
+        run.until(lambda: run.labels("door"), "a label")
+        publish = run.child("publish").pid
+        run.until(lambda: len(list(tmp_path.glob("door*.jsonl"))) > 2, "two rotations")
+        assert run.child("publish").pid == publish
         assert run.stop() == 0, run.said()
         counters = run.counters("publish")
         written = [line for path in sorted(tmp_path.iterdir()) for line in lines(path)]
-        assert counters["lines_lost"] == 3
-        assert len(written) + 3 == counters["labels"] + counters["events"]
+        assert counters["lines_lost"] == 0
+        assert len(written) == counters["labels"] + counters["events"]
+        assert run.complaints() == []
+        log = (run.run_dir / "logs" / "publish-publish.log").read_text()
+        assert ("may not outlive a power cut" in log) == (fault == "EIO")
         check_order(run.labels("door"))
