@@ -40,7 +40,7 @@ import numpy as np
 from recordings import Recording
 from report import write
 
-from streamfuse.analysis import Preparer
+from streamfuse.analysis import Looker
 from streamfuse.config import DecodeConfig, TickConfig
 from streamfuse.kernels.frame_window import frame_window
 from streamfuse.kernels.mfcc import mfcc_with_context
@@ -106,11 +106,12 @@ def parts(path: Path, model: Model, ticks: int) -> dict[str, Callable[[], None]]
     samples = samples.astype(np.float32)
     window = np.zeros(spec.video_shape(), np.float32)
     sound = mfcc_with_context(samples, spec.audio)
-    looker = Preparer(spec)
+    looker = Looker(spec)
 
     def look(turn: int) -> list[bool]:
         head = TickHead("bench", 0, turn, 0, spec.video.hop_ns, "ok", "ok")
-        return looker.look(Tick(head, pictures[turn % len(pictures)], samples[0])).present
+        (sight,) = looker.push(Tick(head, pictures[turn % len(pictures)], samples[0]))
+        return sight.seen.present
 
     # The network is stepped with the views that the recording has: a face costs it a branch.
     present = np.array([look(0)])

@@ -1,19 +1,23 @@
-"""The analyze service on a GPU, live: ticks wait for company, and are done with when they are answered."""
+"""The analyze service on a GPU: ticks wait for company, and are done with when they are answered."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamfuse.batch import BatchAnalyzer
+from streamfuse.batch import BatchAnalyzer, BatchStepper, recorded_batch
 from streamfuse.clock import Clock
 from streamfuse.config import RunConfig
 from streamfuse.model.runtime import Model
 from streamfuse.model.spec import ModelSpec
 from streamfuse.types import Answer, Picture, Tick, TickHead
 from streamfuse.wire.link import Delivery
+
+if TYPE_CHECKING:
+    from streamfuse.faces.view import FaceView
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,21 @@ class Answered:
     begun_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One stream of the batch, as a checkpoint wants to see it (recorded_stream.Analyzing)."""
+
+    stepper: BatchStepper
+    faces: FaceView | None
+
+
 class Batches:
     """Ticks of all streams on one device; the wire's window bounds how many of a stream wait here."""
 
     def __init__(self, analyzer: BatchAnalyzer, clock: Clock) -> None:
         self._analyzer, self._clock = analyzer, clock
         self._waiting: dict[str, deque[tuple[Delivery, int]]] = {}
+        self._begun_ns: deque[int] = deque()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -41,10 +54,11 @@ class Batches:
     def streams(self) -> int:
         return len(self._analyzer.streams)
 
-    def begin(self, source: str, max_gap_ms: int) -> None:
+    def begin(self, source: str, max_gap_ms: int) -> Lane:
         """A stream begins; rest() first where it was there already. StageError: the device is full."""
-        self._analyzer.open(source, max_gap_ms=max_gap_ms)
+        stepper = BatchStepper(self._analyzer, source, max_gap_ms)
         self._waiting[source] = deque()
+        return Lane(stepper, self._analyzer.faces(source))
 
     def knows(self, source: str) -> bool:
         return source in self._waiting
@@ -59,15 +73,27 @@ class Batches:
         """When step() is due; None, nothing waits."""
         return self._analyzer.due_ns()
 
+    @property
+    def under_way(self) -> bool:
+        """A batch is being computed: collect() has answers."""
+        return self._analyzer.under_way > 0
+
     def step(self) -> list[Answered]:
-        begun_ns = self._clock.monotonic_ns()
-        return [self._answered(answer, begun_ns) for answer in self._analyzer.step()]
+        """Begin a batch; the answers of the one before, which was computed while this one was packed."""
+        self._begun_ns.append(self._clock.monotonic_ns())
+        self._analyzer.begin()
+        return self.collect() if self._analyzer.under_way > 1 else []
+
+    def collect(self) -> list[Answered]:
+        """The answers of the batch that was begun first, waited for; one must be under way."""
+        begun_ns = self._begun_ns.popleft()
+        return [self._answered(answer, begun_ns) for answer in self._analyzer.collect()]
 
     def rest(self, source: str) -> list[Answered]:
         """Step until nothing of this stream waits: its session or itself is about to end."""
         answered = []
         while self._analyzer.waits(source):
-            answered += self.step()
+            answered += self.collect() if self.due_ns() is None else self.step()
         return answered
 
     def forget(self, source: str) -> None:
@@ -85,16 +111,19 @@ class Batches:
 
 
 def stepped_together(model: Model, config: RunConfig) -> BatchAnalyzer | None:
-    """Live on a GPU, streams are stepped together; else each alone (DESIGN, "Identity of results")."""
-    if config.mode != "live" or model.device.kind == "cpu":
-        return None
+    """On a GPU streams are stepped together; else each alone (DESIGN, "Identity of results")."""
     batch = config.model
+    if config.mode == "recorded":
+        return recorded_batch(model, batch, streams=min(len(config.sources), batch.max_streams))
+    if model.device.kind == "cpu":
+        return None
     return BatchAnalyzer(
         model,
         streams=batch.max_streams,
         max_batch=batch.max_batch,
         max_wait_ms=batch.max_batch_wait_ms,
-        mode=config.mode,
+        mode="live",
+        graphs=batch.cuda_graphs,
     )
 
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from streamfuse.analysis import TickAnalyzer
+from streamfuse.analysis import Stepping
 from streamfuse.checkpoint.carried import analysed, take_up
 from streamfuse.checkpoint.record import CheckpointFile, decode_analysed, encode
 from streamfuse.clock import Clock
 from streamfuse.ticks.resume import RecentTicks
-from streamfuse.types import NS, Answer, Carried, Tick
+from streamfuse.types import NS, Carried, Tick
 from streamfuse.wire.inbox import GapError
+
+if TYPE_CHECKING:
+    from streamfuse.faces.view import FaceView
+
+
+class Analyzing(Protocol):
+    """What a recording is analysed with: TickAnalyzer, or batches.Lane."""
+
+    @property
+    def stepper(self) -> Stepping: ...
+    @property
+    def faces(self) -> FaceView | None: ...
 
 
 class RecordedStream:
-    """Ticks -> answers. Those that came before, of a reader that was started again, are passed over.
+    """Which ticks of a recording are analysed, each once and in order, and what a checkpoint carries on.
+
+    Those that came before, of a reader that was started again, are passed over.
 
     base     folder and stem of the outputs, beside which the checkpoint is; None: there is none
     every_s  wall time between two states for the checkpoint
@@ -22,7 +37,7 @@ class RecordedStream:
     """
 
     def __init__(
-        self, name: str, analyzer: TickAnalyzer, base: Path | None, every_s: float, clock: Clock
+        self, name: str, analyzer: Analyzing, base: Path | None, every_s: float, clock: Clock
     ) -> None:
         self._name, self._analyzer, self._clock = name, analyzer, clock
         self._every_ns = round(every_s * NS)
@@ -40,27 +55,28 @@ class RecordedStream:
 
     @property
     def counters(self) -> dict[str, int]:
-        return self._analyzer.counters
+        return self._analyzer.stepper.counters
 
-    def push(self, tick: Tick) -> list[Answer]:
+    def admits(self, tick: Tick) -> bool:
+        """Whether it is the next one, to be analysed now; False: one that came before. GapError."""
         at = (tick.head.session, tick.head.index)
         if at <= self._last:
-            return []
+            return False
         session, index = self._last
         if at not in ((session, index + 1), (max(at[0], session + 1), 0)):
             got = f"tick {at[1]} of session {at[0]} after {index} of {session}"
             raise GapError("no tick of a recording may be missing", got=got, where=self._name)
-        answers = self._analyzer.push(tick)
         self._recent.push(tick)
         self._last = at
-        return answers
+        return True
 
-    def due(self) -> Carried | None:
-        """What is carried on after the last tick, where it is time to say so."""
-        return self.carried() if self._clock.monotonic_ns() >= self._due_ns else None
+    @property
+    def is_due(self) -> bool:
+        """It is time for carried()."""
+        return self._clock.monotonic_ns() >= self._due_ns
 
     def carried(self) -> Carried | None:
-        """The same at any time; None where it was said already."""
+        """What is carried on after the last tick, which is answered; None where it was said already."""
         if self._last == self._carried_at:
             return None
         self._due_ns = self._clock.monotonic_ns() + self._every_ns

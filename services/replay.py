@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from streamfuse.analysis import TickAnalyzer
+from streamfuse.batch import BatchAnalyzer, stages
 from streamfuse.clock import utc_iso
 from streamfuse.config import LabelConfig
 from streamfuse.errors import WireError
@@ -38,10 +39,21 @@ class SourceReplay:
 
     A label has the time of day that the live one had, to the millisecond or the one beside it; its latency
     would be that of the replay, so it has none.
+
+    together  on CUDA: the batch of all sources that are played (batch.recorded_batch)
     """
 
-    def __init__(self, name: str, model: Model, labels: LabelConfig, *, max_gap_ms: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        labels: LabelConfig,
+        *,
+        max_gap_ms: int,
+        together: BatchAnalyzer | None = None,
+    ) -> None:
         self.name, self._model, self._labels, self._max_gap_ms = name, model, labels, max_gap_ms
+        self._together = together
         self.found = Findings()
         self._begin_source()
 
@@ -73,7 +85,8 @@ class SourceReplay:
         self._events = EventTracker(heads, self._labels, max_gap_ms=gap)
 
     def _new_analyzer(self) -> TickAnalyzer:
-        return TickAnalyzer(self._model, max_gap_ms=self._max_gap_ms)
+        pair = stages(self._model, self.name, max_gap_ms=self._max_gap_ms, together=self._together)
+        return TickAnalyzer(self._model, stages=pair)
 
     def _tell(self, answer: Answer, to_wall_ns: int) -> Iterator[Told]:
         for label in self._labeller.push(answer):

@@ -1,20 +1,21 @@
 """A tick in, the model's answer out: kernels, one step of the network, and the state between ticks.
 
 Two stages that may run in two threads: Preparer (pictures and sound -> the network's inputs) and
-Stepper (the network and its state). TickAnalyzer is the one after the other.
+Stepper (the network and its state). TickAnalyzer is the one after the other. On CUDA the stages are those
+of batch.py: there the kernels and the step belong together.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from streamfuse.errors import StageError
-from streamfuse.kernels.backend import CPU, Device
 from streamfuse.kernels.frame_window import frame_window
 from streamfuse.kernels.mfcc import mfcc_with_context
 from streamfuse.model.runtime import Model, State
@@ -60,16 +61,26 @@ class Seen:
     face: Face | None
 
 
-class Preparer:
-    """Stage[Tick, Inputs]: the pictures of the views and the MFCC of the sound.
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """A tick, and what there is to see in it."""
 
-    device  where the kernels run
-    faces   for a model with a face view: follows the stream's face, and has the only state here
+    tick: Tick
+    seen: Seen
+
+    @property
+    def head(self) -> TickHead:
+        return self.tick.head
+
+
+class Looker:
+    """Stage[Tick, Sight]: the views of a tick, before any kernel.
+
+    faces  for a model with a face view: follows the stream's face, and has the only state here
     """
 
-    def __init__(self, spec: ModelSpec, *, max_gap_ms: int = MAX_GAP_MS, device: str | Device = CPU) -> None:
-        self._spec, self._device = spec, device
-        self._shape = spec.video_shape()[1:2] + spec.video_shape()[3:]
+    def __init__(self, spec: ModelSpec, *, max_gap_ms: int = MAX_GAP_MS) -> None:
+        self._views = spec.views
         self._flushed = False
         self.faces: FaceView | None = None
         if "face" in spec.views:
@@ -78,30 +89,11 @@ class Preparer:
 
             self.faces = FaceView(max_gap_ms)
 
-    def push(self, tick: Tick) -> list[Inputs]:
-        _refuse_after_flush(self._flushed)
-        seen = self.look(tick)
-        video = np.zeros(self._shape, np.float32)
-        for row, picture in enumerate(seen.pictures):
-            if picture is not None:
-                frame_window([picture], self._spec.video.picture, video[row : row + 1], self._device)
-        audio = mfcc_with_context(tick.samples[None], self._spec.audio, self._device)[0]
-        return [Inputs(tick.head, video, audio, np.array(seen.present), seen.views, seen.face)]
+    def push(self, tick: Tick) -> list[Sight]:
+        refuse_after_flush(self._flushed)
+        return [Sight(tick, self._look(tick))]
 
-    def look(self, tick: Tick) -> Seen:
-        """The views of the next tick, before any kernel; the ticks of a stream in order, each once."""
-        head = tick.head
-        whole = None if head.video == "missing" else tick.picture
-        crop, face = (self.faces.see(head, whole) if self.faces is not None else None) or (None, None)
-        pictures = [whole if view == "frame" else crop for view in self._spec.views]
-        views: dict[str, Presence] = {
-            view: "missing" if picture is None else head.video
-            for view, picture in zip(self._spec.views, pictures, strict=True)
-        }
-        views["audio"] = head.audio
-        return Seen(pictures, views, [presence != "missing" for presence in views.values()], face)
-
-    def flush(self) -> list[Inputs]:
+    def flush(self) -> list[Sight]:
         self._flushed = True
         return []
 
@@ -109,6 +101,49 @@ class Preparer:
         self._flushed = False
         if self.faces is not None:
             self.faces.reset()
+
+    def _look(self, tick: Tick) -> Seen:
+        head = tick.head
+        whole = None if head.video == "missing" else tick.picture
+        crop, face = (self.faces.see(head, whole) if self.faces is not None else None) or (None, None)
+        pictures = [whole if view == "frame" else crop for view in self._views]
+        views: dict[str, Presence] = {
+            view: "missing" if picture is None else head.video
+            for view, picture in zip(self._views, pictures, strict=True)
+        }
+        views["audio"] = head.audio
+        return Seen(pictures, views, [presence != "missing" for presence in views.values()], face)
+
+
+class Preparer:
+    """Stage[Tick, Inputs]: the pictures of the views and the MFCC of the sound, by the CPU's kernels."""
+
+    def __init__(self, spec: ModelSpec, *, max_gap_ms: int = MAX_GAP_MS) -> None:
+        self._spec = spec
+        self._shape = spec.video_shape()[1:2] + spec.video_shape()[3:]
+        self._looker = Looker(spec, max_gap_ms=max_gap_ms)
+
+    @property
+    def faces(self) -> FaceView | None:
+        return self._looker.faces
+
+    def push(self, tick: Tick) -> list[Inputs]:
+        return [self._inputs(sight) for sight in self._looker.push(tick)]
+
+    def flush(self) -> list[Inputs]:
+        return [self._inputs(sight) for sight in self._looker.flush()]
+
+    def reset(self) -> None:
+        self._looker.reset()
+
+    def _inputs(self, sight: Sight) -> Inputs:
+        tick, seen = sight.tick, sight.seen
+        video = np.zeros(self._shape, np.float32)
+        for row, picture in enumerate(seen.pictures):
+            if picture is not None:
+                frame_window([picture], self._spec.video.picture, video[row : row + 1])
+        audio = mfcc_with_context(tick.samples[None], self._spec.audio)[0]
+        return Inputs(tick.head, video, audio, np.array(seen.present), seen.views, seen.face)
 
 
 @dataclass(eq=False)
@@ -151,7 +186,40 @@ class StepState(Course):
     clips: deque[tuple[F32, F32]]
 
 
-@dataclass
+class Preparing(Protocol):
+    """The first of a pair of stages; what it gives is for the second alone, in whatever thread."""
+
+    @property
+    def faces(self) -> FaceView | None: ...
+    def push(self, tick: Tick) -> Sequence[Any]: ...
+    def flush(self) -> Sequence[Any]: ...
+    def reset(self) -> None: ...
+
+
+class Stepping(Protocol):
+    """The second: Stage[what the first gives, Answer].
+
+    course  how far the stream is
+    state   what goes on from tick to tick; a checkpoint takes it, and sets it before the first push
+    close   give back what is held on the device
+    """
+
+    model: Model
+
+    @property
+    def course(self) -> Course: ...
+    @property
+    def state(self) -> StepState: ...
+    @state.setter
+    def state(self, state: StepState) -> None: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    def push(self, prepared: Any, /) -> list[Answer]: ...
+    def flush(self) -> list[Answer]: ...
+    def reset(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Stepper:
     """Stage[Inputs, Answer]: one step of the network at batch 1, so that results never depend on company.
 
@@ -161,16 +229,18 @@ class Stepper:
     score, hence `unknown`), not warm, and counted in `counters["bad_answers"]`.
     """
 
-    model: Model
-    max_gap_ms: int = MAX_GAP_MS
-    counters: dict[str, int] = field(default_factory=lambda: {"bad_answers": 0})
-
-    def __post_init__(self) -> None:
+    def __init__(self, model: Model, max_gap_ms: int = MAX_GAP_MS) -> None:
+        self.model, self.max_gap_ms = model, max_gap_ms
+        self.counters = {"bad_answers": 0}
         self._flushed = False
         self.state = self._new_state()
 
+    @property
+    def course(self) -> Course:
+        return self.state
+
     def push(self, inputs: Inputs) -> list[Answer]:
-        _refuse_after_flush(self._flushed)
+        refuse_after_flush(self._flushed)
         head, state = inputs.head, self.state
         if state.advance(head, self.max_gap_ms):
             self._renew()
@@ -189,6 +259,9 @@ class Stepper:
     def reset(self) -> None:
         self._flushed = False
         self.state = self._new_state()
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _new_state(self) -> StepState:
         clips: deque[tuple[F32, F32]] = deque(maxlen=self.model.spec.video.frames)
@@ -220,11 +293,18 @@ class Stepper:
 
 
 class TickAnalyzer:
-    """Stage[Tick, Answer]: Preparer, then Stepper."""
+    """Stage[Tick, Answer]: Preparer, then Stepper; or another pair (batch.stages)."""
 
-    def __init__(self, model: Model, *, max_gap_ms: int = MAX_GAP_MS) -> None:
-        self._preparer = Preparer(model.spec, max_gap_ms=max_gap_ms, device=model.device)
-        self.stepper = Stepper(model, max_gap_ms)
+    def __init__(
+        self,
+        model: Model,
+        *,
+        max_gap_ms: int = MAX_GAP_MS,
+        stages: tuple[Preparing, Stepping] | None = None,
+    ) -> None:
+        pair = stages or (Preparer(model.spec, max_gap_ms=max_gap_ms), Stepper(model, max_gap_ms))
+        self._preparer: Preparing = pair[0]
+        self.stepper: Stepping = pair[1]
 
     @property
     def counters(self) -> dict[str, int]:
@@ -245,6 +325,6 @@ class TickAnalyzer:
         self.stepper.reset()
 
 
-def _refuse_after_flush(flushed: bool) -> None:
+def refuse_after_flush(flushed: bool) -> None:
     if flushed:
         raise StageError("a stage takes nothing after flush()", hint="reset() begins anew")

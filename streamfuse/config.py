@@ -62,6 +62,11 @@ class ModelConfig(Section):
     """CUDA: how long a tick waits for those of other streams, where not all are there yet."""
     max_streams: int = Field(1024, ge=1, le=65_536)
     """CUDA: streams whose state is held on the device at once."""
+    recorded_batch: int = Field(8, ge=1, le=4096)
+    """CUDA: the batch size in which recordings are stepped, however many there are; results may differ in
+    their last bits from one size to another, so a checkpoint of another size is not gone on from."""
+    cuda_graphs: bool = True
+    """CUDA: record the model's step as a graph at start; false for a model whose step cannot be."""
 
 
 class HeadConfig(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from streamfuse.analysis import TickAnalyzer
-from streamfuse.batch import BatchAnalyzer, buckets
+from streamfuse.batch import BatchAnalyzer, BatchStepper, buckets, recorded_batch
+from streamfuse.checkpoint.carried import analysed, take_up
+from streamfuse.checkpoint.record import Analysed, decode_analysed, encode
+from streamfuse.config import ModelConfig
 from streamfuse.errors import StageError
 from streamfuse.kernels.spec import FrameSpec
 from streamfuse.model import torchscript
-from streamfuse.model.export import write_model
+from streamfuse.model.export import export_model, write_model
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.model.spec import SPEC_FILE, HeadSpec, ModelSpec, StateSpec, VideoSpec
+from streamfuse.ticks.resume import ResumePoint
 from streamfuse.types import MS, Answer, Mode, Picture, Tick, TickHead
+from tests.model.networks import random_network, small_spec
 
 CLOSE = 1e-5
 """Batch size changes the order of float32 sums."""
@@ -30,7 +37,7 @@ def model(tiny_model: Path) -> Model:
 
 
 class Clips(nn.Module):
-    """Somebody's own clip model: answers with means over its window; one picture of NaN spoils its state."""
+    """Somebody's own clip model: answers with means over its window; a black picture spoils its state."""
 
     @torch.jit.export
     def init_state(self, batch: int) -> list[Tensor]:
@@ -39,7 +46,8 @@ class Clips(nn.Module):
     def forward(
         self, video: Tensor, audio: Tensor, present: Tensor, state: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        seen = state[0] + 1.0
+        black = video[:, 0, -1].amax((1, 2, 3)) < -1.5
+        seen = torch.where(black[:, None], float("nan"), state[0] + 1.0)
         scene = torch.stack([video.mean((1, 2, 3, 4, 5)), video[:, 0, 0].mean((1, 2, 3))], 1)
         mood = torch.stack([audio.mean((1, 2)), seen[:, 0]], 1)
         return [scene, mood], [seen]
@@ -58,6 +66,16 @@ def clip_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     path = tmp_path_factory.mktemp("clips") / "clips.ts"
     program = torchscript.freeze(Clips(), keep=("init_state",))
     write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), path)
+    return load_model(path, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Every branch runs for every row, as on CUDA: then company changes no bit."""
+    path, spec = tmp_path_factory.mktemp("whole") / "model.ts", small_spec()
+    network = random_network(spec)
+    network.shortcuts = False
+    export_model(network, spec, path)
     return load_model(path, device="cpu")
 
 
@@ -162,34 +180,157 @@ def test_those_that_wait_longest_go_first(model: Model) -> None:
     assert [a.head.source for a in together.step()] == ["a"]
 
 
-def test_answer_that_is_no_number_spoils_one_stream_for_one_tick(clip_model: Model) -> None:
-    together = batch(clip_model)
+def black(source: str, index: int) -> Tick:
+    """What spoils the state of Clips."""
+    planes = [np.full(shape, value, np.uint8) for shape, value in (((32, 32), 16), ((16, 16), 128))]
+    whole = tick(source, index, seed=index)
+    return replace(whole, picture=Picture((planes[0], planes[1], planes[1])))
+
+
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_answer_that_is_no_number_spoils_one_stream_for_one_tick(clip_model: Model, overlapped: bool) -> None:
+    """Also where the next batch is begun before the bad answer is known."""
+    together, alone = batch(clip_model), {source: TickAnalyzer(clip_model) for source in "ab"}
     for source in "ab":
         together.open(source)
-    bad = tick("a", 1)
-    bad.samples[:] = np.nan  # the kernel would give the floor for it: what matters is what the model says
-    real = clip_model.probabilities
+    answers, expected = [], []
+    for turn in range(4):
+        for source in "ab":
+            each = black(source, turn) if (source, turn) == ("a", 1) else tick(source, turn, seed=turn)
+            together.add(each, now_ns=turn)
+            expected += alone[source].push(each)
+        together.begin()
+        if not overlapped or together.under_way > 1:
+            answers += together.collect()
+    answers += together.collect()
+    assert together.counters == alone["a"].counters == {"bad_answers": 1}
+    assert not answers[2].probabilities["scene"].any() and not answers[2].warm
+    for got, one in zip(answers, expected, strict=True):
+        same(got, one)
 
-    def spoil(logits):
-        found = real(logits)
-        if together.counters["bad_answers"] == 0 and turn == 1:
-            found["scene"][0] = np.nan
-        return found
 
-    answers = []
-    clip_model.probabilities = spoil  # type: ignore[method-assign]
-    try:
-        for turn in range(3):
-            for source in "ab":
-                together.add(tick(source, turn), now_ns=turn)
-            answers.append(together.step())
-    finally:
-        del clip_model.probabilities  # type: ignore[method-assign]
-    assert together.counters == {"bad_answers": 1}
-    assert not answers[1][0].probabilities["scene"].any() and not answers[1][0].warm
-    begun = [a.probabilities["emotion"] for a in answers[2]]
-    assert begun[0].argmax() == 1 and begun[1].argmax() == 1
-    assert begun[0][1] < begun[1][1], "its state counts from one again, its neighbour's goes on"
+def test_batch_is_begun_while_the_last_one_is_computed(whole_model: Model) -> None:
+    """The answers are those of one batch after the other, and no more than two are under way."""
+    overlapped, after = batch(whole_model), batch(whole_model)
+    for together in (overlapped, after):
+        for source in "ab":
+            together.open(source)
+    answers, expected = [], []
+    for index in range(5):
+        for source in "ab":
+            overlapped.add(tick(source, index, seed=index), now_ns=index)
+            after.add(tick(source, index, seed=index), now_ns=index)
+        overlapped.begin()
+        answers += overlapped.collect() if overlapped.under_way > 1 else []
+        expected += after.step()
+    overlapped.add(tick("a", 5), now_ns=5)
+    overlapped.begin()
+    assert overlapped.waits("a") == 2 and overlapped.due_ns() is None
+    with pytest.raises(StageError, match="at most 2 batches may be under way, got one more"):
+        overlapped.begin()
+    answers += overlapped.collect()
+    assert_same_bits(answers, expected)
+    overlapped.forget("a")
+    assert overlapped.collect() == [], "nobody is there for its answer"
+
+
+def assert_same_bits(got: Sequence[Answer], expected: Sequence[Answer]) -> None:
+    for one, other in zip(got, expected, strict=True):
+        assert (one.head, one.views, one.warm) == (other.head, other.views, other.warm)
+        for name, row in other.probabilities.items():
+            np.testing.assert_array_equal(one.probabilities[name], row)
+
+
+def bad_ticks() -> dict[str, Tick]:
+    whole = tick("a", 0)
+    assert whole.picture is not None
+    return {
+        "short": replace(whole, samples=whole.samples[:1000]),
+        "none": replace(whole, samples=whole.samples[:0]),
+        "double": replace(whole, samples=whole.samples.astype(np.float64)),
+        "two planes": replace(whole, picture=Picture(whole.picture.planes[:2])),
+    }
+
+
+@pytest.mark.parametrize("which", bad_ticks())
+def test_bad_tick_is_refused_and_costs_nobody_an_answer(model: Model, which: str) -> None:
+    together = batch(model)
+    for source in "ab":
+        together.open(source)
+    together.add(tick("b", 0), now_ns=0)
+    with pytest.raises(StageError, match=r"(samples must be float32 \(1952,\)|planes of 420 must be)"):
+        together.add(bad_ticks()[which], now_ns=0)
+    together.add(tick("a", 0), now_ns=0)  # the same index: what was refused did not count
+    assert {answer.head.source for answer in together.step()} == {"a", "b"}
+
+
+@pytest.mark.parametrize("which", ["whole_model", "clip_model"])
+def test_recorded_stream_has_the_same_bits_interrupted_or_not_and_in_any_company(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    """One stream alone; the same among three, each taken up by a new process again and again."""
+    model: Model = request.getfixturevalue(which)
+    random, sources = np.random.default_rng(3), ("a", "b", "c")
+    plan = [[one for one in ticks if one.head.source in ("s0",)] for ticks in schedule(11, 3, 30)]
+    made = [one for ticks in plan for one in ticks]
+    made[9] = replace(black("s0", made[9].head.index), head=made[9].head)
+    alone = batch(model, mode="recorded")
+    alone.open("s0")
+    expected = []
+    for one in made:
+        alone.add(one, now_ns=0)
+        expected += alone.step()
+
+    def renewed(states: dict[str, bytes]) -> BatchAnalyzer:
+        """A new process, which has the checkpoints of the old one."""
+        fresh = batch(model, mode="recorded")
+        for source in random.permutation(sources):  # another slot each time
+            stepper = BatchStepper(fresh, source)
+            if source in states:
+                take_up(stepper, decode_analysed(states[source]))
+        return fresh
+
+    together, got = renewed({}), []
+    for at, one in enumerate(made):
+        for source in sources:
+            together.add(replace(one, head=replace(one.head, source=source)), now_ns=int(random.integers(9)))
+        got += [answer for answer in together.step() if answer.head.source == "b"]
+        if at in (2, 9, 10) or random.random() < 0.4:
+            states = {s: encode(carried_on(together, s)) for s in sources}
+            together = renewed(states)
+    assert_same_bits([replace(a, head=replace(a.head, source="s0")) for a in got], expected)
+    if which == "clip_model":
+        assert any(not a.probabilities["scene"].any() for a in got), "one answer was no number"
+
+
+def carried_on(together: BatchAnalyzer, source: str) -> Analysed:
+    course = together.course(source)
+    point = ResumePoint(course.session or 0, course.index, 0, ())
+    return analysed(Lane(together, source), point, b"")
+
+
+class Lane:
+    """A stream of a batch as a checkpoint sees it."""
+
+    def __init__(self, together: BatchAnalyzer, source: str) -> None:
+        self.model, self.state = together.model, together.state(source)
+
+
+def test_state_between_two_ticks_only(model: Model) -> None:
+    together = batch(model)
+    together.open("a")
+    together.add(tick("a", 0), now_ns=0)
+    with pytest.raises(StageError, match=r"a state is that between two ticks, got a tick that waits \[a\]"):
+        together.state("a")
+    together.begin()
+    with pytest.raises(StageError, match="between two ticks"):
+        together.state("a")
+    together.collect()
+    assert together.state("a").stepped == 1
+
+
+def test_on_the_cpu_recordings_are_stepped_alone(model: Model) -> None:
+    assert recorded_batch(model, ModelConfig()) is None
 
 
 def test_slot_of_a_forgotten_stream_is_another_ones_as_new(model: Model) -> None:

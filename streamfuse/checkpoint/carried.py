@@ -6,13 +6,13 @@ from collections import deque
 
 import numpy as np
 
-from streamfuse.analysis import Stepper, StepState
+from streamfuse.analysis import Stepping, StepState
 from streamfuse.checkpoint.record import Analysed, Array
 from streamfuse.ticks.resume import ResumePoint
 from streamfuse.types import F32
 
 
-def analysed(stepper: Stepper, point: ResumePoint, faces: bytes) -> Analysed:
+def analysed(stepper: Stepping, point: ResumePoint, faces: bytes) -> Analysed:
     """What goes on from `point`, the last tick that this stepper was given; faces: FaceView.stored()."""
     state = stepper.state
     return Analysed(
@@ -27,7 +27,7 @@ def analysed(stepper: Stepper, point: ResumePoint, faces: bytes) -> Analysed:
     )
 
 
-def take_up(stepper: Stepper, carried: Analysed) -> None:
+def take_up(stepper: Stepping, carried: Analysed) -> None:
     """Make the stepper what it was. ModelError where the state is another model's."""
     model = stepper.model
     stepper.state = StepState(

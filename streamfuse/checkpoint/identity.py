@@ -24,6 +24,7 @@ longer than analysing most recordings. Its length and its time of change are com
 HASHES = frozenset({"input.sha256", "model.sha256"})
 
 _DECODE = ("hwaccel", "allow_codecs", "video", "audio", "max_pixels")
+_CUDA = ("recorded_batch", "cuda_graphs")
 _TICKS = ("max_gap_ms", "hold_max_ms")
 # The others say how long to wait, or how to share out the work; the labels do not depend on them.
 
@@ -50,6 +51,8 @@ def identity(
 def settings_identity(config: AppConfig, *, model_sha256: str, device: str) -> Identity:
     """Everything that labels depend on beside the ticks: model, settings, versions, machine."""
     facts = {"model.sha256": model_sha256, "model.device": device, "model.threads": config.model.threads}
+    if device.startswith("cuda"):  # on the CPU each stream is stepped alone
+        facts |= {f"model.{key}": getattr(config.model, key) for key in _CUDA}
     facts |= {f"ticks.{key}": getattr(config.ticks, key) for key in _TICKS}
     facts |= _flat("labels", config.labels.model_dump())
     facts |= {f"version of {library}": _version(library) for library in LIBRARIES}

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamfuse.batch import BatchAnalyzer, recorded_batch
 from streamfuse.checkpoint.carried import analysed, take_up
 from streamfuse.checkpoint.identity import Identity
 from streamfuse.checkpoint.keeper import Keeper
@@ -47,6 +48,8 @@ class Run:
     span: Span | None = None
     resume: bool = True
     clock: Clock = SYSTEM
+    together: BatchAnalyzer | None = None
+    """On CUDA: what steps them, made once for all."""
 
 
 def load(
@@ -55,7 +58,8 @@ def load(
     """Load the model that the configuration names. ModelError where it is refused."""
     wanted = config.model
     model = load_model(wanted.path, device=wanted.device, sha256=wanted.sha256, threads=wanted.threads)
-    return Run(model, config, output, stop, span, resume)
+    together = recorded_batch(model, wanted)
+    return Run(model, config, output, stop, span, resume, together=together)
 
 
 def process_recording(run: Run, report: Report, progress: RunProgress) -> None:
@@ -94,6 +98,7 @@ def _process(
         span=run.span,
         resume=None if carried is None else carried.point,
         should_stop=lambda: run.stop.asked,
+        together=run.together,
     )
     with source as processing:
         report.duration_ns = processing.info.duration_ns

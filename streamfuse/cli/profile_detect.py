@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamfuse.analysis import TickAnalyzer
+from streamfuse.batch import recorded_batch, stages
 from streamfuse.cli.options import MediaTime, config_options, read_config
 from streamfuse.cli.stop import stoppable
 from streamfuse.config import AppConfig, LabelConfig
@@ -114,7 +115,9 @@ def analysed(clip: str, model: Model, config: AppConfig) -> list[Answer]:
     ticks = RecordedTicks(
         parse_source(clip), model.spec, name="clip", decode=config.decode, ticks=config.ticks
     )
-    analyzer = TickAnalyzer(model, max_gap_ms=config.ticks.max_gap_ms)
+    gap_ms, together = config.ticks.max_gap_ms, recorded_batch(model, config.model)
+    pair = stages(model, "clip", max_gap_ms=gap_ms, together=together)
+    analyzer = TickAnalyzer(model, stages=pair)
     try:
         made = (item for item in ticks if isinstance(item, Tick))
         return [answer for tick in made for answer in analyzer.push(tick)]

@@ -113,6 +113,7 @@ def _replay(
     session: int | None,
     events_only: bool,
 ) -> int:
+    from streamfuse.batch import recorded_batch
     from streamfuse.model.runtime import load_model
     from streamfuse.services.replay import SourceReplay, entries, in_order
 
@@ -120,11 +121,12 @@ def _replay(
         file.path, device=config.model.device, sha256=file.sha256, threads=config.model.threads
     )
     model.warm_up()
+    together = recorded_batch(model, config.model, streams=len(chosen))
     gaps = facts["config"]["max_gap_ms"]
     streams = []
     for name, path in chosen.items():
         gap_ms = gaps.get(name, config.ticks.max_gap_ms)
-        one = SourceReplay(name, model, config.labels, max_gap_ms=gap_ms)
+        one = SourceReplay(name, model, config.labels, max_gap_ms=gap_ms, together=together)
         streams.append((one, entries(path, one.found, session)))
     with ExitStack() as stack:
         outputs = _Outputs(output, list(chosen), events_only)

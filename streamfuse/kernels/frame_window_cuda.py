@@ -31,6 +31,8 @@ as float32 the origin and scale of luma across, luma down, chroma across, chroma
 count in words of 4 bytes."""
 _SHARED_BYTES = 48 * 1024
 """What every GPU gives a block without asking."""
+_MAX_PICTURES = 65_535
+"""Blocks in the second dimension of a CUDA grid."""
 
 
 @lru_cache(maxsize=2)
@@ -180,7 +182,7 @@ class FrameWindowBatch:
 
         pictures  checked by the caller (frame_window.checked_planes)
         out       device array (slots, channels, size, size) float32 or float16, C-contiguous
-        raises    StageError: a slot out of range, or a picture too wide for a block's shared memory
+        raises    StageError: a slot out of range, too many pictures, or one that place() refuses
         """
         if pictures:
             self._staging.run(self.work(pictures, slots, out))
@@ -190,11 +192,11 @@ class FrameWindowBatch:
         if len(slots) != len(pictures) or not all(0 <= slot < out.shape[0] for slot in slots):
             rule = f"each picture needs a slot below {out.shape[0]}"
             raise StageError(rule, got=list(slots), where="frame_window on CUDA")
-        layouts = [layout(p.width, p.height, p.chroma, p.pixel_aspect, self.spec.size) for p in pictures]
+        if len(pictures) > _MAX_PICTURES:
+            rule = f"a launch takes at most {_MAX_PICTURES} pictures"
+            raise StageError(rule, got=len(pictures), where="frame_window on CUDA")
+        layouts = [self.place(picture) for picture in pictures]
         shared = max(each.shared for each in layouts)
-        if shared > _SHARED_BYTES:
-            rule = f"the square of a picture may take {_SHARED_BYTES // 16} words across its planes"
-            raise StageError(rule, got=shared // 16, where="frame_window on CUDA", hint="shrink it first")
         head = len(pictures) * TABLE_WIDTH
         words = head + sum(each.words for each in layouts)
 
@@ -218,6 +220,14 @@ class FrameWindowBatch:
 
         self.uploaded_bytes = 4 * words
         return Work(words, pack, launch)
+
+    def place(self, picture: Picture) -> Layout:
+        """How a picture lies in the upload. StageError: it is too wide for a block's shared memory."""
+        found = layout(picture.width, picture.height, picture.chroma, picture.pixel_aspect, self.spec.size)
+        if found.shared > _SHARED_BYTES:
+            rule, got = f"the square of a picture may take {_SHARED_BYTES // 16} words", found.shared // 16
+            raise StageError(rule, got=got, where="frame_window on CUDA", hint="shrink it first")
+        return found
 
     def launch_again(self, out: Any) -> Callable[[], None]:
         """The last launch over what it uploaded, for measuring the kernel alone."""

@@ -15,6 +15,7 @@ from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
 from streamfuse.kernels.mfcc_cuda import MfccBatch
 from streamfuse.kernels.spec import FrameSpec, MfccSpec
 from streamfuse.kernels.staging import Staging, Work
+from streamfuse.kernels.tick_batch import check_samples
 from streamfuse.types import F32, Picture
 
 I32 = npt.NDArray[np.int32]
@@ -24,13 +25,17 @@ class DeviceTickBatch:
     """TickBatch on one GPU, in its primary context, which torch and PyAV use too."""
 
     def __init__(self, frame: FrameSpec, sound: MfccSpec, device: Device) -> None:
-        self._gpu = cuda.gpus[device.index]
+        self._gpu, self._sound = cuda.gpus[device.index], sound
         with self._gpu:
             self._stream = cuda.stream()
             self._staging = Staging(self._stream)
             self._frames = FrameWindowBatch(frame, self._stream, self._staging)
             self._voices = MfccBatch(sound, 0, self._stream, self._staging)
         self.stream: int | None = _address(self._stream)
+
+    def check(self, picture: Picture) -> None:
+        checked_planes(picture, "tick batch")
+        self._frames.place(picture)
 
     def fill(
         self,
@@ -41,10 +46,9 @@ class DeviceTickBatch:
     ) -> None:
         with self._gpu:
             shown, heard, told = (_device_array(one) for one in into)
+            check_samples(samples, self._sound, heard.shape)
             works = [_copy(numbers, told, self._stream)]
             if pictures:
-                for row, picture in pictures:
-                    checked_planes(picture, f"row {row}")
                 rows, seen = zip(*pictures, strict=True)
                 works.append(self._frames.work(seen, rows, shown))
             if samples:

@@ -2,25 +2,30 @@
 
 What a batch of streams needs of a step is which row of the state each of them owns. On CUDA the step of
 a batch size is captured once as a graph and replayed: a tick of a thousand streams is then one launch
-for the host, whatever the number of layers (PyTorch, "CUDA semantics", CUDA Graphs).
+for the host, whatever the number of layers (PyTorch, "CUDA semantics", CUDA Graphs). Its logits come down
+into pinned memory while the host goes on.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from streamfuse.errors import StageError
+from streamfuse.errors import ModelError, StageError
 from streamfuse.model.runtime import Model, State
 from streamfuse.model.spec import ModelSpec
 from streamfuse.types import F32
 
+AT_ONCE = 2
+"""Steps that may be begun and not collected: each has a buffer for its logits."""
 GRAPH_WARM_UPS = 3
 """Calls before a capture: cuDNN chooses its algorithms and the allocator its blocks in them."""
 
@@ -31,6 +36,9 @@ class SlotStates:
     A slot is a small integer that a stream owns from open() to close(). Its row holds what came before:
     the stream's first step begins it anew (Bucket.numbers). For a model of sliding clips the last T
     pictures and sounds are two more tensors of the state.
+
+    spoilt  (slots + 1,) bool: the last answer was no number, so the next step begins the row anew. It lies
+            on the device, so that a step need not wait for the answers of the one before
     """
 
     def __init__(self, model: Model, slots: int) -> None:
@@ -39,8 +47,9 @@ class SlotStates:
         self._dims = [one.batch_dim for one in spec.state]
         self.rows: State = model.init_state(slots + 1)
         self.new: State = model.init_state(1)
+        device = torch.device(str(model.device))
+        self.spoilt = torch.zeros(slots + 1, dtype=torch.bool, device=device)
         if spec.video.frames > 1:
-            device = torch.device(str(model.device))
             for rows in (slots + 1, 1):
                 video = torch.zeros(spec.video_shape(rows), device=device)
                 audio = torch.zeros((rows, spec.video.frames, *_one_sound(spec)), device=device)
@@ -73,6 +82,7 @@ class SlotStates:
 
     def put(self, slot: int, state: State) -> None:
         """What take() gave becomes the state of `slot`."""
+        self.spoilt[slot] = False
         for rows, one, dim in zip(self.rows, state, self._dims, strict=True):
             rows.narrow(dim, slot, 1).copy_(one)
 
@@ -87,6 +97,35 @@ class SlotStates:
     def scatter(self, index: Tensor, state: State) -> None:
         for rows, fresh, dim in zip(self.rows, state, self._dims, strict=True):
             rows.index_copy_(dim, index, fresh)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step that was begun.
+
+    logits  (B, classes of all heads side by side) in host memory, where `done` says so
+    done    CUDA event; None: they are there
+    """
+
+    logits: Tensor
+    done: Any
+
+
+class _Results:
+    """Where logits come down: pinned buffers in turn, so that no copy holds up the host or waits for it."""
+
+    def __init__(self, rows: int, classes: int) -> None:
+        self._host = [torch.zeros((rows, classes), pin_memory=True) for _ in range(AT_ONCE)]
+        self._turn = 0
+
+    def bring(self, logits: Tensor) -> Step:
+        """Start the copy on the current CUDA stream."""
+        self._turn = (self._turn + 1) % AT_ONCE
+        host = self._host[self._turn][: logits.size(0)]
+        host.copy_(logits, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+        return Step(host, done)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +162,7 @@ class SlotStepper:
     results"): with one bucket the results are those of that size, whoever is there.
 
     stream  CUDA stream (cudaStream_t) on which the inputs are written; the steps follow on the same
+    graphs  capture the steps as CUDA graphs; ModelError for a model that cannot be
     """
 
     def __init__(
@@ -136,13 +176,20 @@ class SlotStepper:
     ) -> None:
         self.states = SlotStates(model, slots)
         self._model = model
+        self._device = torch.device(str(model.device))
+        self._classes = [len(head.labels) for head in model.spec.heads]
         self.sizes = sorted(set(buckets))
-        self._graphs = graphs and model.device.kind == "cuda"
+        self._results: _Results | None = None
+        if self._device.type == "cuda":
+            self._results = _Results(self.largest, sum(self._classes))
+        self._graphs = graphs and self._device.type == "cuda"
+        # One pool for all: the graphs are replayed one after another, and nothing in it outlives a replay.
+        self._pool = torch.cuda.graph_pool_handle() if self._graphs else None
         self._stream = None
         if stream is not None:
-            torch.cuda.synchronize()  # what the states were filled with lies on another stream
+            torch.cuda.synchronize(self._device)  # what the states were filled with lies on another stream
             self._stream = torch.cuda.ExternalStream(  # type: ignore[no-untyped-call]
-                stream, device=str(model.device)
+                stream, device=self._device
             )
         self._buckets: dict[int, Bucket] = {}
 
@@ -169,14 +216,36 @@ class SlotStepper:
 
     def step(self, bucket: Bucket) -> list[F32]:
         """One tick of the rows in the bucket: logits (B, classes) per head, waited for."""
+        return self.collect(self.begin(bucket))
+
+    def begin(self, bucket: Bucket) -> Step:
+        """Start the same, on CUDA without a wait; at most AT_ONCE may not be collected yet."""
         with self._on_stream(), torch.inference_mode():
             if bucket.graph is not None:
                 bucket.graph.replay()
             else:
                 self._run(bucket)
-            down = bucket.logits.cpu().numpy().copy()
-        classes = [len(head.labels) for head in self._model.spec.heads]
-        return np.split(down, np.cumsum(classes)[:-1], axis=1)
+            if self._results is not None:
+                return self._results.bring(bucket.logits)
+            return Step(bucket.logits.clone(), None)
+
+    def collect(self, step: Step) -> list[F32]:
+        """Logits (B, classes) per head of a step that was begun, waited for."""
+        if step.done is not None:
+            step.done.synchronize()
+        return np.split(step.logits.numpy().copy(), np.cumsum(self._classes)[:-1], axis=1)
+
+    def take(self, slot: int) -> State:
+        """SlotStates.take() after all steps that were begun, in host memory."""
+        with self._on_stream():
+            return [one.cpu() for one in self.states.take(slot)]
+
+    def put(self, slot: int, state: State) -> None:
+        """SlotStates.put() before all steps that are begun later."""
+        if self._stream is not None:
+            torch.cuda.synchronize(self._device)  # the state may lie on another stream
+        with self._on_stream():
+            self.states.put(slot, state)
 
     @contextmanager
     def _on_stream(self) -> Iterator[None]:
@@ -184,7 +253,8 @@ class SlotStepper:
             yield
 
     def _run(self, bucket: Bucket) -> None:
-        index, begins = bucket.numbers[:, 0].long(), bucket.numbers[:, 1] > 0
+        index = bucket.numbers[:, 0].long()
+        begins = (bucket.numbers[:, 1] > 0) | self.states.spoilt.index_select(0, index)
         present = bucket.numbers[:, 2:] > 0
         seen = torch.where(present[:, :-1, None, None, None], bucket.pictures, 0.0)
         state = self.states.gather(index, begins)
@@ -195,34 +265,59 @@ class SlotStepper:
             video, audio, state = clips[0], clips[1].flatten(1, 2), state[:-2]
         logits, fresh = self._model.step_tensors(video, audio, present, state)
         self.states.scatter(index, [*fresh, *clips])
+        self.states.spoilt.index_copy_(0, index, ~_are_numbers(logits, self._model.spec))
         torch.cat(logits, 1, out=bucket.logits)
 
     def _new_bucket(self, size: int) -> Bucket:
         spec = self._model.spec
-        device = torch.device(str(self._model.device))
-        shape = spec.video_shape(size)
+        device, shape = self._device, spec.video_shape(size)
         bucket = Bucket(
             pictures=torch.zeros(shape[:2] + shape[3:], device=device),
             sounds=torch.zeros((size, *_one_sound(spec)), device=device),
             numbers=torch.tensor([self.padding()] * size, dtype=torch.int32, device=device),
-            logits=torch.zeros((size, sum(len(head.labels) for head in spec.heads)), device=device),
+            logits=torch.zeros((size, sum(self._classes)), device=device),
             graph=torch.cuda.CUDAGraph() if self._graphs else None,
         )
         if bucket.graph is not None:
-            self._capture(bucket)
+            with refused_capture(self._model.path):
+                self._capture(bucket)
         return bucket
 
     def _capture(self, bucket: Bucket) -> None:
         """Record the step of this bucket on padding alone: the spare row is nobody's."""
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
+        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.inference_mode():
             with torch.cuda.stream(side):
                 for _ in range(GRAPH_WARM_UPS):
                     self._run(bucket)
-            torch.cuda.current_stream().wait_stream(side)
-            with torch.cuda.graph(bucket.graph):
+            torch.cuda.current_stream(self._device).wait_stream(side)
+            with torch.cuda.graph(bucket.graph, pool=self._pool):
                 self._run(bucket)
+
+
+@contextmanager
+def refused_capture(where: Path) -> Iterator[None]:
+    """A model that waits for the device within a step (`.item()`, a copy to the host) cannot be recorded."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Where the capture fails, its end fails too; the first says why.
+        cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+        rule = "a model's step must be recordable as a CUDA graph"
+        hint = "--set model.cuda_graphs=false steps it without"
+        raise ModelError(rule, got=str(cause).partition("\n")[0], where=where, hint=hint) from error
+
+
+def _are_numbers(logits: Sequence[Tensor], spec: ModelSpec) -> Tensor:
+    """(B,) bool: whether Model.probabilities() of a row are all finite. A single -inf is no harm to them."""
+    fine = torch.ones(logits[0].size(0), dtype=torch.bool, device=logits[0].device)
+    for head, one in zip(spec.heads, logits, strict=True):
+        if head.kind == "softmax":
+            fine &= torch.isfinite((one / head.temperature).amax(1))
+        else:
+            fine &= ~torch.isnan(one).any(1)
+    return fine
 
 
 def _one_sound(spec: ModelSpec) -> tuple[int, int]:
@@ -241,3 +336,23 @@ def _slid(clips: State, seen: Tensor, sounds: Tensor, begins: Tensor) -> list[Te
         torch.where(begins.view(-1, 1, 1, 1, 1, 1), picture, torch.cat([video[:, :, 1:], picture], 2)),
         torch.where(begins.view(-1, 1, 1, 1), sound, torch.cat([audio[:, 1:], sound], 1)),
     ]
+
+
+def clips_of(rows: State, spec: ModelSpec) -> tuple[State, deque[tuple[F32, F32]]]:
+    """SlotStates.take() as the model's own state, and the pictures and sounds of its clip, oldest first."""
+    frames = spec.video.frames
+    clips: deque[tuple[F32, F32]] = deque(maxlen=frames)
+    if frames > 1 and len(rows) > len(spec.state):
+        video, audio = (one.cpu().numpy() for one in rows[len(spec.state) :])
+        clips.extend((video[0, :, t], audio[0, t]) for t in range(frames))
+    return rows[: len(spec.state)], clips
+
+
+def with_clips(model: State, clips: Sequence[tuple[F32, F32]], spec: ModelSpec) -> State:
+    """The other way round. Where fewer than T ticks have come, the first one stands for those before it."""
+    if spec.video.frames == 1:
+        return model
+    padded = [clips[0]] * (spec.video.frames - len(clips)) + list(clips)
+    video = np.stack([picture for picture, _ in padded], axis=1)
+    audio = np.stack([sound for _, sound in padded])
+    return [*model, torch.from_numpy(video[None]), torch.from_numpy(audio[None])]

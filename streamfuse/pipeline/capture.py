@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from streamfuse.analysis import Preparer
+from streamfuse.batch import recorded_batch, stages
 from streamfuse.clock import SYSTEM, Clock
-from streamfuse.config import LabelConfig, TickConfig
+from streamfuse.config import LabelConfig, ModelConfig, TickConfig
 from streamfuse.errors import StageError
 from streamfuse.media.arrays import ArrayResampler
 from streamfuse.media.frames import picture_from_rgb
@@ -69,9 +69,12 @@ class Analyzer:
         self._clock, self._source = clock, source
         spec = self.model.spec
         self._assembler = new_assembler(source, self._ticks, spec, mode)
-        self._preparer = Preparer(spec, max_gap_ms=self._ticks.max_gap_ms, device=self.model.device)
+        together = recorded_batch(self.model, ModelConfig())
+        self._preparer, stepper = stages(
+            self.model, source, max_gap_ms=self._ticks.max_gap_ms, together=together
+        )
         finish = partial(dated, clock=clock) if mode == "live" else None
-        self._interpreter = Interpreter(self.model, labels or LabelConfig(), self._ticks, finish)
+        self._interpreter = Interpreter(stepper, labels or LabelConfig(), self._ticks, finish)
         self.events: list[Event] = []
         self._session = -1
         self._ends_ns: dict[Track, int] = {}

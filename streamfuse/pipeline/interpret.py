@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
-from streamfuse.analysis import Inputs, Stepper
+from streamfuse.analysis import Stepping
 from streamfuse.config import LabelConfig, TickConfig
 from streamfuse.labels.events import EventTracker
 from streamfuse.labels.smooth import Labeller
@@ -16,7 +17,7 @@ from streamfuse.types import Answer, Event, Label, Mode
 
 
 class Interpreter:
-    """Stage[Inputs, Label | Event]: a step of the network, smoothing, events.
+    """Stage[what the stepper takes, Label | Event]: a step of the network, smoothing, events.
 
     A tick's label comes first, then the events that it begins or ends; flush() ends the open events.
 
@@ -25,17 +26,17 @@ class Interpreter:
 
     def __init__(
         self,
-        model: Model,
+        stepper: Stepping,
         labels: LabelConfig,
         ticks: TickConfig,
         finish: Callable[[Label], Label] | None = None,
     ) -> None:
-        self.stepper = Stepper(model, ticks.max_gap_ms)
-        self.labeller = Labeller(model.spec.heads, labels, max_gap_ms=ticks.max_gap_ms)
+        self.stepper, heads = stepper, stepper.model.spec.heads
+        self.labeller = Labeller(heads, labels, max_gap_ms=ticks.max_gap_ms)
         self._finish = finish
-        self.events = EventTracker(model.spec.heads, labels, max_gap_ms=ticks.max_gap_ms)
+        self.events = EventTracker(heads, labels, max_gap_ms=ticks.max_gap_ms)
 
-    def push(self, inputs: Inputs) -> list[Label | Event]:
+    def push(self, inputs: Any) -> list[Label | Event]:
         return self._tell(self.stepper.push(inputs))
 
     def flush(self) -> list[Label | Event]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from typing import Any
 
-from streamfuse.analysis import Inputs, Preparer
+from streamfuse.batch import BatchAnalyzer, recorded_batch, stages
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
 from streamfuse.media.probe import SourceInfo
@@ -25,9 +26,11 @@ AHEAD_TICKS = 8
 class Processing:
     """One recording; iterate once for its labels and events, in order.
 
-    Decoding, resampling and the kernels run in a second thread while the network steps in this one
+    Decoding, resampling and the CPU's kernels run in a second thread while the network steps in this one
     (threaded=False: all in this one); the results are the same.
 
+    together     on CUDA: the batch in which it is stepped, which others may be stepped in as well; None: one
+                 of its own. On the CPU it is stepped alone
     resume       the point after which to go on; interpreter and position have to be set to what they were
     should_stop  asked between ticks, five times a second: once True, the iteration ends after the tick that
                  is under way, and nothing is flushed
@@ -50,6 +53,7 @@ class Processing:
         threaded: bool = True,
         resume: ResumePoint | None = None,
         should_stop: Callable[[], bool] | None = None,
+        together: BatchAnalyzer | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         spec = model.spec
@@ -64,9 +68,10 @@ class Processing:
             resume=resume,
             clock=clock,
         )
-        self._preparer = Preparer(spec, max_gap_ms=config.ticks.max_gap_ms, device=model.device)
+        together = together or recorded_batch(model, config.model)
+        self._preparer, stepper = stages(model, name, max_gap_ms=config.ticks.max_gap_ms, together=together)
         self._recent = RecentTicks(ahead=AHEAD_TICKS + 2)
-        self.interpreter = Interpreter(model, config.labels, config.ticks)
+        self.interpreter = Interpreter(stepper, config.labels, config.ticks)
         self.position_ns = 0
         self.ticks = 0
         self.stopped = False
@@ -107,13 +112,13 @@ class Processing:
 
     def point(self) -> ResumePoint:
         """The point after the last tick that by_tick() gave."""
-        state = self.interpreter.stepper.state
-        return self._recent.point(state.session or 0, state.index)
+        course = self.interpreter.stepper.course
+        return self._recent.point(course.session or 0, course.index)
 
     def carried_faces(self) -> bytes:
         """What the face view carries on after the same tick; nothing where the model has none."""
-        state = self.interpreter.stepper.state
-        return self._recent.faces(state.session or 0, state.index)
+        course = self.interpreter.stepper.course
+        return self._recent.faces(course.session or 0, course.index)
 
     def take_up_faces(self, carried: bytes) -> None:
         """Before the iteration: what carried_faces() gave to an earlier run."""
@@ -122,6 +127,7 @@ class Processing:
 
     def close(self) -> None:
         self._ticks.close()
+        self.interpreter.stepper.close()
 
     def __enter__(self) -> Processing:
         return self
@@ -132,7 +138,7 @@ class Processing:
     def _asked_to_stop(self) -> bool:
         return self._should_stop is not None and self._should_stop()
 
-    def _inputs(self) -> Iterator[Inputs]:
+    def _inputs(self) -> Iterator[Any]:
         try:
             for item in self._ticks:
                 if isinstance(item, Tick):
@@ -154,6 +160,7 @@ def process_source(
     threaded: bool = True,
     resume: ResumePoint | None = None,
     should_stop: Callable[[], bool] | None = None,
+    together: BatchAnalyzer | None = None,
 ) -> Processing:
     """Open a recording for analysis; see Processing.
 
@@ -169,4 +176,5 @@ def process_source(
         threaded=threaded,
         resume=resume,
         should_stop=should_stop,
+        together=together,
     )
