@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
-from streamfuse.analysis import Preparer
+from streamfuse.batch import recorded_batch, stages
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig, DecodeConfig, LabelConfig, TickConfig
 from streamfuse.errors import ConfigError
@@ -84,8 +84,9 @@ def _live_labels(
         clock=clock,
     )
     assembler = new_assembler(name, config.ticks, spec, "live")
-    preparer = Preparer(spec, max_gap_ms=config.ticks.max_gap_ms, device=model.device)
-    interpreter = Interpreter(model, config.labels, config.ticks, partial(dated, clock=clock))
+    together = recorded_batch(model, config.model)
+    preparer, stepper = stages(model, name, max_gap_ms=config.ticks.max_gap_ms, together=together)
+    interpreter = Interpreter(stepper, config.labels, config.ticks, partial(dated, clock=clock))
     stopped = threading.Event()
     live = LiveTicks(paced(decoder, clock, stopped), assembler, clock=clock)
     try:
