@@ -40,7 +40,8 @@ def options(
     text: str, config: DecodeConfig | None = None, mode: Mode = "recorded", **changed: str | None
 ) -> dict[str, str]:
     """The options for a source, some of them changed or (None) left out."""
-    made = {**open_options(parse_source(text), config or DecodeConfig(), mode), **changed}
+    source = parse_source(text, allow_hls=text.endswith(".m3u8"))
+    made = {**open_options(source, config or DecodeConfig(), mode), **changed}
     return {name: value for name, value in made.items() if value is not None}
 
 
@@ -72,7 +73,22 @@ def test_protocol_whitelist_keeps_files_off_the_network() -> None:
         assert http.paths == ["/a"]
 
 
-@pytest.mark.parametrize("text", ["http://h/x", "rtsp://h/x", "udp://h:1", "lavfi:sine", "/dev/video0"])
+NETWORKED = ("http://h/x", "http://h/x.m3u8", "rtsp://h/x", "rtmp://h/x", "udp://h:1")
+UNNAMED = ("lavfi:sine", "/dev/video0")
+
+
+@pytest.mark.parametrize("text", [*NETWORKED, *UNNAMED])
+def test_format_whitelist_of_every_source_keeps_lists_of_files_out(text: str, tmp_path: Path) -> None:
+    """Whatever an address answers with: a list that names further addresses is read by none."""
+    Clip(seconds=0.2).write(tmp_path / "a.ts")
+    (tmp_path / "list").write_text("ffconcat version 1.0\nfile a.ts\n")
+    address = f"file:{tmp_path / 'list'}"
+    opens(address, options(text, protocol_whitelist=None, format_whitelist=None)).close()
+    with pytest.raises(av.error.ArgumentError):
+        opens(address, options(text, protocol_whitelist=None))
+
+
+@pytest.mark.parametrize("text", [*NETWORKED, *UNNAMED])
 def test_protocol_whitelist_keeps_the_network_off_files(text: str, tmp_path: Path) -> None:
     path = Clip(seconds=0.2).write(tmp_path / "a.ts")
     allowed = options(text, format_whitelist=None, protocol_whitelist=None)
@@ -273,9 +289,9 @@ def test_every_option_is_one_that_ffmpeg_knows() -> None:
     tested_names = {name for names in tested for name in names if name}
     tested_names |= {"probesize", "analyzeduration", "timeout", "rw_timeout", "rtsp_transport"}
     used: set[str] = set()
-    for text in ("a.mp4", "rtsp://h/x", "rtmp://h/x", "http://h/x", "udp://h:1", "/dev/video0", "lavfi:sine"):
+    for text in ("a.mp4", *NETWORKED, *UNNAMED):
         for mode in ("live", "recorded"):
-            used |= set(open_options(parse_source(text), DecodeConfig(), mode))  # type: ignore[arg-type]
+            used |= set(options(text, mode=mode))  # type: ignore[arg-type]
     assert used <= tested_names
 
 
