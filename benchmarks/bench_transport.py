@@ -29,8 +29,8 @@ from report import Timing, table, write
 
 from streamfuse.clock import SYSTEM
 from streamfuse.media.frames import Renderer
+from streamfuse.private import private_folder
 from streamfuse.types import MS, Picture, SessionStart, Tick, TickHead, Trace
-from streamfuse.wire.endpoints import private_folder
 from streamfuse.wire.headers import End
 from streamfuse.wire.link import Inlet, Outlet
 from streamfuse.wire.topics import TOPICS

@@ -126,11 +126,10 @@ class Outbox:
             return None
         entry = self._queue[0]
         dropped = self._unsaid.pop(entry.source, 0) if entry.data else 0
-        if dropped:
-            entry = replace(entry, body=_after_drops(entry.body, dropped))
-        if entry.seq < 0:
-            entry = replace(entry, seq=self._next_seq)
-        self._queue[0] = entry
+        if dropped or entry.seq < 0:
+            body = _after_drops(entry.body, dropped) if dropped else entry.body
+            seq = self._next_seq if entry.seq < 0 else entry.seq
+            entry = self._queue[0] = _Entry(entry.source, body, entry.data, seq)
         return Message(entry.source, entry.seq, entry.body)
 
     def sent(self) -> None:

@@ -41,7 +41,7 @@ def tick_of(header: TickHeader, payload: Buffer) -> Tick:
     samples, *planes = arrays
     looks, picture = header.picture, None
     if looks is not None:
-        check_planes(looks.chroma, planes)
+        check_planes(looks.chroma, header.blocks[1:])
         picture = Picture(tuple(planes), looks.chroma, looks.matrix, looks.full_range, looks.pixel_aspect)  # type: ignore[arg-type]
     elif planes:
         raise WireError("a tick without a picture has no planes", got=len(planes))
