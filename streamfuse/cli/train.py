@@ -18,7 +18,7 @@ from streamfuse.training.datasets.layouts import read_clips
 from streamfuse.training.evaluate import show
 from streamfuse.training.progress import Bars
 from streamfuse.training.report import show_measures
-from streamfuse.training.settings import TrainConfig, read_train_config
+from streamfuse.training.settings import DataSettings, TrainConfig, read_train_config
 from streamfuse.training.train import Run
 
 
@@ -67,13 +67,25 @@ def entries_of(settings: TrainConfig, data: tuple[str, ...]) -> tuple[DataEntry,
         raise ConfigError("training and evaluation need data", got="none", hint=hint)
     layouts = DataEntry.model_fields["layout"].annotation.__args__  # type: ignore[union-attr]
     named = [text for text in data if text.partition(":")[0] in layouts]
-    if not named and len(data) == 1:
+    if not named and len(data) == 1 and (":" not in data[0] or Path(data[0]).is_dir()):
         return None
+    for text in data:
+        if text not in named:
+            hint = f"layouts are {', '.join(layouts)}"
+            raise ConfigError("--data must be a folder, or LAYOUT:PATH", got=text, hint=hint)
     try:
-        return tuple(entry_of(text) for text in data)
+        return tuple(_divided(entry_of(text), settings) for text in data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError("--data must be LAYOUT:PATH", got=" ".join(data), hint=first["msg"]) from None
+
+
+def _divided(entry: DataEntry, settings: TrainConfig) -> DataEntry:
+    """Tables are divided as the settings of a folder of recordings say, where they say anything."""
+    said = settings.data if "data" in settings.model_fields_set else None
+    if entry.layout != "tables" or not isinstance(said, DataSettings):
+        return entry
+    return entry.model_copy(update=said.model_dump())
 
 
 def _on_folder(settings: TrainConfig, data: Path, out: Path, work: Path, console: Console) -> None:

@@ -11,16 +11,17 @@ from pydantic import Discriminator, Field, Tag, ValidationError
 from streamfuse.errors import ConfigError
 from streamfuse.section import Section
 from streamfuse.training.datasets.entry import DataEntry
-from streamfuse.training.datasets.recordings import Division
+from streamfuse.training.datasets.recordings import FOLDER, Division
+from streamfuse.training.datasets.table import read_text
 
 
 class DataSettings(Section):
     """How the recordings are divided; see datasets/recordings.py. Unset: as for the default model."""
 
-    test_splits: tuple[str, ...] = ("dev", "fold5", "noisekun")
-    tune_splits: tuple[str, ...] = ("fold4",)
-    tune_groups: tuple[str, ...] = ("ravdess_actor_18", "ravdess_actor_19", "nemo_*MP0")
-    tune_share: float = Field(0.08, ge=0, lt=1)
+    test_splits: tuple[str, ...] = FOLDER.test_splits
+    tune_splits: tuple[str, ...] = FOLDER.tune_splits
+    tune_groups: tuple[str, ...] = FOLDER.tune_groups
+    tune_share: float = Field(FOLDER.tune_share, ge=0, lt=1)
 
     def division(self) -> Division:
         return Division(self.test_splits, self.tune_splits, self.tune_groups, self.tune_share)
@@ -176,10 +177,8 @@ def read_train_config(path: Path | None) -> TrainConfig:
     if path is None:
         return TrainConfig()
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        said = yaml.safe_load(read_text(path, "a configuration file"))
         return TrainConfig.model_validate(said or {})
-    except OSError as error:
-        raise ConfigError("a configuration file must be readable", got=error.strerror, where=path) from error
     except yaml.YAMLError as error:
         raise ConfigError("not valid YAML", got=error, where=path) from error
     except ValidationError as error:

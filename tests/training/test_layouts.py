@@ -16,6 +16,7 @@ from streamfuse.training.datasets import crema_d, tau
 from streamfuse.training.datasets.clips import ClipSet
 from streamfuse.training.datasets.entry import DataEntry, entry_of
 from streamfuse.training.datasets.layouts import read_clips
+from streamfuse.training.datasets.recordings import FOLDER, read_recordings
 from streamfuse.training.datasets.synthetic import (
     BAND_HZ,
     PATCH,
@@ -25,6 +26,7 @@ from streamfuse.training.datasets.synthetic import (
     script_of,
     script_of_clip,
 )
+from streamfuse.training.settings import read_train_config
 from tests.training.tree import write_tree
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -92,6 +94,25 @@ def test_tau_place_in_both_folds_is_refused_by_name(tmp_path: Path) -> None:
     put(tmp_path / "audio/airport-vienna-1-5.wav")
     with pytest.raises(ConfigError, match=r"one split only, got airport-vienna-1 in (test|train) and"):
         read("tau", tmp_path)
+
+
+def test_tau_segment_in_train_and_in_test_is_refused_and_a_re_split_is_not(tmp_path: Path) -> None:
+    tau_tree(tmp_path)
+    setup = tmp_path / "evaluation_setup"
+    row = "audio/airport-vienna-1-2.wav\tvideo/airport-vienna-1-2.mp4\tairport\n"
+    head = "filename_audio\tfilename_video\tscene_label\n"
+    (setup / "fold1_val.csv").write_text(head + row)
+    (setup / "fold1_evaluate.csv").write_text((setup / "fold1_test.csv").read_text())
+    found = read("tau", tmp_path)
+    assert {clip.name for clip in found.of("tune")} == {"airport-vienna-1-2"}
+    assert len(found.of("test")) == 2
+    (setup / "fold1_val.csv").unlink()
+    for table in ("fold1_test", "fold1_evaluate"):
+        before = (setup / f"{table}.csv").read_text()
+        (setup / f"{table}.csv").write_text(before + row)
+        with pytest.raises(ConfigError, match=rf"got airport-vienna-1 in train and test \[.*{table}.csv\]"):
+            read("tau", tmp_path)
+        (setup / f"{table}.csv").write_text(before)
 
 
 def test_tau_missing_video_leaves_the_sound_and_is_told(tmp_path: Path) -> None:
@@ -207,6 +228,19 @@ def test_crema_d_targets(tmp_path: Path) -> None:
         read("crema_d", tmp_path, target="vote")
 
 
+def test_crema_d_votes_that_are_none_or_unknown(tmp_path: Path) -> None:
+    table = crema_tree(tmp_path) / "processedResults/summaryTable.csv"
+    said = table.read_text()
+    table.write_text(said.replace('"N"', '""', 1))
+    for target in ("vote", "soft"):
+        assert "1018_DFA_ANG_XX: nobody rated it" in read("crema_d", tmp_path, target=target).dropped
+    table.write_text(said.replace('"N"', '"Q"', 1))
+    with pytest.raises(
+        ConfigError, match=r"a vote must be of N, H, S, A, F, D, got Q \[.*summaryTable.csv:3\]"
+    ):
+        read("crema_d", tmp_path, target="soft")
+
+
 def test_crema_d_folds_hold_91_actors_without_overlap() -> None:
     folds = [sum(actor >= first for first in crema_d.FIRST_ACTORS) for actor in range(1001, 1092)]
     assert [folds.count(fold) for fold in range(1, 6)] == [18, 18, 18, 18, 19]
@@ -268,6 +302,7 @@ def test_manifest_json_lines_timeline_is_one_clip(tmp_path: Path) -> None:
         ("path_av,label\n,street", r"a row must have path_av or path_video and path_audio \[.*m.csv:2\]"),
         ("path_av,label,t_start,t_end\na.mp4,x,3,2", r"t_end must be after t_start, got 3 2 \[.*m.csv:2\]"),
         ("path_av,label,t_start\na.mp4,x,soon", r"t_start must be seconds, got soon"),
+        ("path_av,label,t_start\na.mp4,x,1/0", r"t_start must be seconds, got 1/0 \[.*m.csv:2\]"),
         ("path_av,label,t_start\na.mp4,x,-1", r"t_start must be 0 or more, got -1"),
         (
             "path_av,label,group,split\na.mp4,x,anna,train\nb.mp4,x,anna,test",
@@ -344,6 +379,82 @@ def test_tables_as_clips_have_the_default_models_heads(tmp_path: Path) -> None:
         ("sound", "waves"),
     }
     assert waves.part == "test" and waves.video is None
+
+
+def test_tables_are_divided_as_the_folder_of_the_default_model_is(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path)
+    alike = {row.path: row.part for row in read_recordings(folder, FOLDER).all()}
+    found = read("tables", folder)
+    assert {clip.part for clip in found.clips} == {"train", "tune", "test"}
+    assert all(alike[clip.video or clip.audio] == clip.part for clip in found.clips)  # type: ignore[index]
+    mine = read("tables", folder, test_splits=["fold4"], tune_share=0.0)
+    assert {clip.split for clip in mine.of("test")} == {"fold4"}
+
+
+def test_group_that_is_learned_from_in_one_data_set_and_tested_in_another_is_refused(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        put(tmp_path / name)
+    (tmp_path / "one.csv").write_text("path_av,scene,group,split\na.mp4,street,anna,train\n")
+    (tmp_path / "two.csv").write_text("path_av,emotion,group,split\na.mp4,happy,anna,test\n")
+    (tmp_path / "own.csv").write_text("path_av,emotion,group,split\nb.mp4,happy,anna,test\n")
+    one, two, own = (DataEntry(layout="manifest", path=tmp_path / f"{n}.csv") for n in ("one", "two", "own"))
+    with pytest.raises(ConfigError, match=r"a file must be of one part .*a.mp4: train of .*one.csv, test of"):
+        read_clips([one.model_copy(update={"tune_share": 0.0}), two])
+    # Another manifest's "anna" is somebody else, for all we know.
+    assert len(read_clips([one, own]).clips) == 2
+    speech = ravdess_tree(tmp_path / "speech")
+    (tmp_path / "song").mkdir()
+    put(tmp_path / "song/01-02-05-02-01-02-05.mp4")
+    with pytest.raises(
+        ConfigError, match=r"a group must be of one part .*ravdess_actor_05: tune of .*speech"
+    ):
+        read_clips(
+            [
+                DataEntry(layout="ravdess", path=speech),
+                DataEntry(layout="ravdess", path=tmp_path / "song", song=True, fold=2),
+            ]
+        )
+
+
+BAD = "path_av,label\ncaf\u00e9.mp4,street\n".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("manifest", "m.csv"),
+        ("manifest", "m.jsonl"),
+        ("tau", "evaluation_setup/fold1_train.csv"),
+        ("crema_d", "processedResults/summaryTable.csv"),
+        ("tables", "audio.csv"),
+    ],
+)
+def test_text_in_another_encoding_is_refused_in_one_line(tmp_path: Path, layout: str, file: str) -> None:
+    put(tmp_path / "AudioWAV/1001_DFA_ANG_XX.wav")
+    put(tmp_path / file, BAD)
+    more = {"target": "vote"} if layout == "crema_d" else {}
+    path = tmp_path / file if layout == "manifest" else tmp_path
+    with pytest.raises(
+        ConfigError, match=r"must be UTF-8, got byte 0xe9 at 17 \[.*; save it as UTF-8"
+    ) as told:
+        read(layout, path, **more)
+    assert "\n" not in str(told.value)
+
+
+def test_settings_in_another_encoding_or_with_a_bad_pattern(tmp_path: Path) -> None:
+    settings = tmp_path / "s.yaml"
+    settings.write_bytes(b"name: caf\xe9")
+    with pytest.raises(ConfigError, match="a configuration file must be UTF-8, got byte 0xe9 at 9"):
+        read_train_config(settings)
+    settings.write_text('data: [{layout: classes, path: x, group: "^(speaker"}]')
+    with pytest.raises(ConfigError, match=r"group must be a regular expression: missing \)"):
+        read_train_config(settings)
+
+
+def test_row_that_ends_too_early(tmp_path: Path) -> None:
+    (tmp_path / "audio.csv").write_text("path,kind,label,group,source,licence,split\na.ogg,sound\n")
+    with pytest.raises(ConfigError, match=r"a row must have every column, got no label \[.*audio.csv:2\]"):
+        read("tables", tmp_path)
 
 
 def test_several_data_sets_are_joined_and_keep_their_labels(tmp_path: Path) -> None:

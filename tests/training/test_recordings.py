@@ -35,6 +35,19 @@ def test_read_recordings_group_in_two_splits_is_refused_by_name(tmp_path: Path) 
         read_recordings(tmp_path)
 
 
+def test_read_recordings_group_in_two_splits_of_two_tables_is_refused_by_name(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"x" * 2000)
+    write_table(tmp_path / "audio.csv", [row("a", "actor_07", "train")])
+    write_table(tmp_path / "images.csv", [row("b", "actor_07", "dev")])
+    with pytest.raises(ConfigError, match=r"one split only, got actor_07 in train and dev"):
+        read_recordings(tmp_path)
+    # Of one split it stays together, whatever share of the pictures is for tuning.
+    write_table(tmp_path / "images.csv", [row("b", "actor_07", "train")])
+    found = read_recordings(tmp_path, Division(tune_share=0.999))
+    assert {one.part for one in found.all()} == {"train"}
+
+
 def test_read_recordings_missing_empty_and_pointer_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "empty.ogg").write_bytes(b"")
     (tmp_path / "pointer.ogg").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")

@@ -57,11 +57,12 @@ def _clip(
     belongs = name
     if group is not None:
         found = re.search(group, path.stem)
-        if found is None:
+        said = None if found is None else found.group(1 if found.groups() else 0)
+        if said is None:
             raise ConfigError(
                 "every file must belong to a group", got=name, hint=f"`group: {group}` finds none"
             )
-        belongs = found.group(1) if found.groups() else found.group(0)
+        belongs = said
     video = None if suffix in SOUNDS else path
     audio = None if suffix in PICTURES else path
     return Clip(name, (mark,), belongs, split, folder.name, video, audio)

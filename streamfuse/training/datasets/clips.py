@@ -37,6 +37,7 @@ class Clip:
     """One clip. `video` and `audio` are files, the same one where it has both; None is a missing modality.
 
     seed            of a generated clip, which has no files
+    shots           clips shown one after the other as one stream; each has an end, the stream has no files
     split           the data set's own word for it; `part` is what we make of it
     """
 
@@ -52,6 +53,7 @@ class Clip:
     seed: int | None = None
     licence: str = ""
     part: Part = "train"
+    shots: tuple[Clip, ...] = ()
 
     def marks_of(self, head: str) -> tuple[Mark, ...]:
         return tuple(mark for mark in self.marks if mark.head == head)
@@ -101,13 +103,26 @@ def clip_set(
     )
 
 
+def at_most(clips: Sequence[Clip], count: int) -> list[Clip]:
+    """Of each data set so many, evenly over its names."""
+    kept: list[Clip] = []
+    for dataset in dict.fromkeys(clip.dataset for clip in clips):
+        mine = [clip for clip in clips if clip.dataset == dataset]
+        few = min(count, len(mine))
+        kept += [mine[n * len(mine) // few] for n in range(few)]
+    return kept
+
+
 def divide(found: ClipSet, division: Division, where: object) -> ClipSet:
     """The same clips with their part set.
 
     raises  ConfigError naming a group that is in two splits, or would be in two parts
     """
     check_groups(found.clips, where)
-    divided = tuple(replace(clip, part=division.part(clip, share=True)) for clip in found.clips)
+    heard = {clip.group for clip in found.clips if clip.audio is not None and division.pictures_only}
+    divided = tuple(
+        replace(clip, part=division.part(clip, share=clip.group not in heard)) for clip in found.clips
+    )
     check_groups([replace(clip, split=clip.part) for clip in divided], where)
     return replace(found, clips=divided)
 

@@ -10,7 +10,6 @@ asked for; raters agree with it in 72 % of the clips, so that a target can be th
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from typing import Literal
 from streamfuse.errors import ConfigError
 from streamfuse.training.datasets.clips import Clip, ClipSet, Mark, clip_set
 from streamfuse.training.datasets.recordings import unusable
+from streamfuse.training.datasets.table import read_table
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgust")
 CODES = dict(zip(("NEU", "HAP", "SAD", "ANG", "FEA", "DIS"), EMOTIONS, strict=True))
@@ -59,7 +59,7 @@ def read_crema_d(folder: Path, *, target: Target = "intended") -> ClipSet:
             continue
         marks = _marks(parts[3], votes.get(name, ()), target)
         if not marks:
-            dropped.append(f"{name}: raters do not agree" if name in votes else f"{name}: nobody rated it")
+            dropped.append(f"{name}: raters do not agree" if votes.get(name) else f"{name}: nobody rated it")
             continue
         fold = sum(int(parts[1]) >= first for first in FIRST_ACTORS)
         clips.append(
@@ -98,11 +98,17 @@ def _votes(folder: Path) -> dict[str, tuple[str, ...]]:
     table = folder / "processedResults" / "summaryTable.csv"
     if not table.is_file():
         raise ConfigError("votes are in processedResults/summaryTable.csv", got="none", where=folder)
-    with table.open(newline="", encoding="utf-8") as lines:
-        return {
-            row["FileName"]: tuple(VOTES[one] for one in row["MultiModalVote"].split(":"))
-            for row in csv.DictReader(lines)
-        }
+    rows = read_table(table, "a table of votes", ("FileName", "MultiModalVote"))
+    return {row["FileName"]: _vote(row["MultiModalVote"], f"{table}:{line}") for line, row in rows}
+
+
+def _vote(said: str, where: str) -> tuple[str, ...]:
+    """`A`, `A:D` for a tie, or nothing: nobody rated it."""
+    votes = [one.strip() for one in said.split(":") if one.strip()]
+    unknown = [one for one in votes if one not in VOTES]
+    if unknown:
+        raise ConfigError(f"a vote must be of {', '.join(VOTES)}", got=unknown[0], where=where)
+    return tuple(VOTES[one] for one in votes)
 
 
 def _marks(code: str, votes: tuple[str, ...], target: Target) -> tuple[Mark, ...]:

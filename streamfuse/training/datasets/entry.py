@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,7 +11,7 @@ from pydantic import Field, model_validator
 from streamfuse.section import Section
 from streamfuse.training.datasets.clips import Kind
 from streamfuse.training.datasets.crema_d import Target
-from streamfuse.training.datasets.recordings import Division
+from streamfuse.training.datasets.recordings import FOLDER, Division
 
 Layout = Literal["tau", "ravdess", "crema_d", "manifest", "classes", "tables", "synthetic"]
 FOLDED = {"ravdess": 6, "crema_d": 5}
@@ -43,6 +44,7 @@ class DataEntry(Section):
     seed: int = Field(0, ge=0, le=2**31)
     test_splits: tuple[str, ...] | None = None
     tune_splits: tuple[str, ...] | None = None
+    """Unset: the usual words (test, val, ...), and for tables those of the default model's recordings."""
     tune_groups: tuple[str, ...] = ()
     tune_share: float = Field(0.1, ge=0, lt=1)
     """Of the groups that are left to learn from, where no split is for tuning."""
@@ -54,10 +56,16 @@ class DataEntry(Section):
             raise ValueError(f"layout {self.layout} needs {needs}")
         if self.fold > FOLDED.get(self.layout, 6):
             raise ValueError(f"layout {self.layout} has folds 1 to {FOLDED[self.layout]}")
+        try:
+            re.compile(self.group or "")
+        except re.error as error:
+            raise ValueError(f"group must be a regular expression: {error}") from None
         return self
 
     def division(self, splits: frozenset[str]) -> Division:
         """How clips of these splits are divided."""
+        if self.layout == "tables":
+            return self._of_tables()
         folds = FOLDED.get(self.layout)
         tests = (f"fold{self.fold}",) if folds else TEST
         tunes = (f"fold{self.fold % folds + 1}",) if folds else TUNE
@@ -65,6 +73,19 @@ class DataEntry(Section):
         tune = self.tune_splits if self.tune_splits is not None else tunes
         share = 0.0 if splits & set(tune) or self.tune_groups else self.tune_share
         return Division(test, tune, self.tune_groups, share)
+
+    def _of_tables(self) -> Division:
+        """As a folder of recordings is divided; the usual words of other tables are known beside its own."""
+        tests = tuple(dict.fromkeys((*FOLDER.test_splits, *TEST)))
+        tunes = tuple(one for one in (*FOLDER.tune_splits, *TUNE) if one not in tests)
+        told = self.model_fields_set
+        return Division(
+            tests if self.test_splits is None else self.test_splits,
+            tunes if self.tune_splits is None else self.tune_splits,
+            self.tune_groups if "tune_groups" in told else FOLDER.tune_groups,
+            self.tune_share if "tune_share" in told else FOLDER.tune_share,
+            FOLDER.pictures_only,
+        )
 
 
 def entry_of(text: str) -> DataEntry:

@@ -29,22 +29,56 @@ READERS: dict[str, Callable[[Path, DataEntry], ClipSet]] = {
 }
 
 
+PUBLISHED = ("tau", "ravdess", "crema_d")
+"""Their groups have one name everywhere."""
+
+
 def read_clips(entries: Sequence[DataEntry]) -> ClipSet:
     """Read, relabel and divide every data set, and join them.
 
-    raises  ConfigError for a set that is not laid out as it should be, a group in two splits, or no clips
+    raises  ConfigError for a set that is not laid out as it should be, a group in two splits or a file in
+            two parts, or no clips
     """
     sets = []
     for entry in entries:
         found = relabelled(READERS[entry.layout](entry.path or Path(), entry), entry.labels)
         splits = frozenset(clip.split for clip in found.clips)
         sets.append(divide(found, entry.division(splits), entry.path or entry.layout))
+    if len(sets) > 1:
+        _check_together(entries, sets)
     both = joined(sets)
     if not both.clips:
         raise ConfigError(
             "a data set must have clips", got="none", where=", ".join(e.layout for e in entries)
         )
     return both
+
+
+def _check_together(entries: Sequence[DataEntry], sets: Sequence[ClipSet]) -> None:
+    """Refuse what is learned from in one data set and tested in another: a group, or a file.
+
+    Groups of two manifests or folders may have one name by chance; a published set's actor or place may not.
+    """
+    groups: dict[tuple[str, str, str], tuple[str, str]] = {}
+    files: dict[Path, tuple[str, str]] = {}
+    for entry, found in zip(entries, sets, strict=True):
+        where = str(entry.path or entry.layout)
+        place = "" if entry.layout in PUBLISHED else str(Path(where).resolve())
+        for clip in found.clips:
+            group = (entry.layout, place, clip.group)
+            _check_part(groups.setdefault(group, (clip.part, where)), clip.part, where, "group", clip.group)
+            for path in clip.paths():
+                first = files.setdefault(path.resolve(), (clip.part, where))
+                _check_part(first, clip.part, where, "file", path)
+
+
+def _check_part(first: tuple[str, str], part: str, where: str, kind: str, name: object) -> None:
+    if first[0] != part:
+        raise ConfigError(
+            f"a {kind} must be of one part in all data sets",
+            got=f"{name}: {first[0]} of {first[1]}, {part} of {where}",
+            hint="or the model would be tested on what it has learned",
+        )
 
 
 def read_tables(folder: Path) -> ClipSet:

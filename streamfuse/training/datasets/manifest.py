@@ -11,7 +11,6 @@ Rows of the same files are one clip with a timeline, cut to the time they cover.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from typing import Any
 from streamfuse.errors import ConfigError
 from streamfuse.training.datasets.clips import Clip, ClipSet, Kind, Mark, clip_set
 from streamfuse.training.datasets.recordings import unusable
+from streamfuse.training.datasets.table import read_table, read_text
 from streamfuse.types import NS
 
 Row = dict[str, Any]
@@ -64,16 +64,10 @@ def read_manifest(path: Path, *, head: str = "scene", kind: Kind = "softmax") ->
 
 def _rows(path: Path) -> list[tuple[int, Row]]:
     """(line, row) of every row."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError("a manifest must be readable", got=error.strerror, where=path) from error
-    lines = text.splitlines()
     if path.suffix.lower() in (".jsonl", ".ndjson"):
+        lines = read_text(path, "a manifest").split("\n")
         return [(n, _json(line, f"{path}:{n}")) for n, line in enumerate(lines, 1) if line.strip()]
-    delimiter = max(",;\t", key=(lines or [""])[0].count)
-    rows = list(csv.DictReader(lines, delimiter=delimiter))
-    return [(n, row) for n, row in enumerate(rows, 2)]
+    return list(read_table(path, "a manifest", delimiters=",;\t"))
 
 
 def _json(line: str, where: str) -> Row:
@@ -107,7 +101,7 @@ def _time(row: Row, key: str, where: str) -> int | None:
         return None
     try:
         value = Fraction(str(row[key])) * NS
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         raise ConfigError(f"{key} must be seconds", got=row[key], where=where) from None
     if value < 0:
         raise ConfigError(f"{key} must be 0 or more", got=row[key], where=where)

@@ -7,7 +7,6 @@ tested on a voice it has learned looks better than it is.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from streamfuse.errors import ConfigError
+from streamfuse.training.datasets.table import read_table
 
 Part = Literal["train", "tune", "test"]
 """train: learned from; tune: early stopping and calibration; test: only reported."""
@@ -64,13 +64,15 @@ class Division:
 
     test_splits, tune_splits  words of the split column
     tune_groups               patterns of groups (`nemo_*MP0`)
-    tune_share                of the pictures' groups that are left, chosen by a hash of the name
+    tune_share                of the groups that are left, chosen by a hash of the name
+    pictures_only             that share is taken of groups without any sound alone
     """
 
     test_splits: tuple[str, ...] = ("dev",)
     tune_splits: tuple[str, ...] = ()
     tune_groups: tuple[str, ...] = ()
     tune_share: float = 0.0
+    pictures_only: bool = False
 
     def part(self, one: Grouped, share: bool) -> Part:
         if one.split in self.test_splits:
@@ -81,12 +83,22 @@ class Division:
         return "train"
 
 
+FOLDER = Division(
+    ("dev", "fold5", "noisekun"),
+    ("fold4",),
+    ("ravdess_actor_18", "ravdess_actor_19", "nemo_*MP0"),
+    0.08,
+    True,
+)
+"""How the recordings of the default model are divided, where nothing else is said."""
+
+
 def _unit(name: str) -> float:
     return int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def read_recordings(folder: Path, division: Division | None = None) -> Recordings:
-    """Read the tables of `folder`, check the groups, and divide.
+    """Read the tables of `folder`, check the groups over both, and divide.
 
     raises  ConfigError when neither table is there, a column is missing, or a group is in two splits
     """
@@ -96,23 +108,24 @@ def read_recordings(folder: Path, division: Division | None = None) -> Recording
         raise ConfigError("a data folder must have audio.csv or images.csv", where=folder, hint=hint)
     division = division or Division()
     dropped: list[str] = []
-    read: list[tuple[Recording, ...]] = []
-    for table, share in zip(tables, (False, True), strict=True):
-        rows = _read_table(table, dropped) if table.is_file() else []
-        check_groups(rows, table)
-        divided = [replace(row, part=division.part(row, share)) for row in rows]
-        check_groups([replace(row, split=row.part) for row in divided], table)
-        read.append(tuple(sorted(divided, key=lambda row: row.path.as_posix())))
-    return Recordings(read[0], read[1], tuple(dropped))
+    read = [_read_table(table, dropped) if table.is_file() else [] for table in tables]
+    # A face and a voice of one speaker are of one group, though they are in two tables.
+    check_groups([row for rows in read for row in rows], folder)
+    heard = {row.group for row in read[0]}
+    divided = [
+        [replace(row, part=division.part(row, row.group not in heard)) for row in sorted(rows, key=_place)]
+        for rows in read
+    ]
+    check_groups([replace(row, split=row.part) for rows in divided for row in rows], folder)
+    return Recordings(tuple(divided[0]), tuple(divided[1]), tuple(dropped))
+
+
+def _place(row: Recording) -> str:
+    return row.path.as_posix()
 
 
 def _read_table(table: Path, dropped: list[str]) -> list[Recording]:
-    with table.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ConfigError("a table must have the column", got=f"none named {missing[0]}", where=table)
-        rows = [_recording(table.parent, row) for row in reader]
+    rows = [_recording(table.parent, row) for _, row in read_table(table, "a table", COLUMNS)]
     kept = []
     for row in rows:
         reason = unusable(row.path)

@@ -11,12 +11,12 @@ scene, city and location; the test fold has other places than the training fold.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from streamfuse.errors import ConfigError
 from streamfuse.training.datasets.clips import Clip, ClipSet, Mark, clip_set
 from streamfuse.training.datasets.recordings import unusable
+from streamfuse.training.datasets.table import read_table
 
 SCENES = (
     "airport", "bus", "metro", "metro_station", "park",
@@ -24,12 +24,15 @@ SCENES = (
 )  # fmt: skip
 LICENCE = "TAU Urban Audio-Visual Scenes 2021: non-commercial"
 TABLES = {"fold1_train": "train", "fold1_val": "val", "fold1_test": "test", "fold1_evaluate": "test"}
+MERGED = {("train", "train"), ("train", "val"), ("val", "val"), ("test", "test")}
+"""(split of an earlier table, of a later one) that a segment may be in."""
+PATHS = ("filename_video", "filename_audio")
 
 
 def read_tau(folder: Path) -> ClipSet:
     """Every segment that the tables name and that is there.
 
-    raises  ConfigError when no table is there or one lacks a column
+    raises  ConfigError when no table is there, one lacks a column, or a segment is in train and in test
     """
     setup = folder / "evaluation_setup"
     tables = [(setup / f"{name}.csv", split) for name, split in TABLES.items()]
@@ -40,22 +43,24 @@ def read_tau(folder: Path) -> ClipSet:
     clips: dict[str, Clip] = {}
     dropped: list[str] = []
     for table, split in tables:
-        for row in _rows(table) if table.is_file() else []:
+        for _, row in read_table(table, "a TAU table", PATHS, "\t,") if table.is_file() else []:
             clip = _clip(folder, row, split, table, dropped)
-            # A re-split moves segments of fold1_train to fold1_val; fold1_evaluate repeats fold1_test.
-            if clip is not None and (clip.name not in clips or not clips[clip.name].marks):
-                clips[clip.name] = clip
+            if clip is not None:
+                clips[clip.name] = _merged(clips.get(clip.name), clip, table)
     return clip_set(clips.values(), {"scene": SCENES}, dict.fromkeys(dropped))
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
-    text = table.read_text(encoding="utf-8-sig")
-    first = text.partition("\n")[0]
-    reader = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in first else ",")
-    missing = [name for name in ("filename_audio", "filename_video") if name not in (reader.fieldnames or ())]
-    if missing:
-        raise ConfigError("a table must have the column", got=f"none named {missing[0]}", where=table)
-    return list(reader)
+def _merged(first: Clip | None, clip: Clip, table: Path) -> Clip:
+    """A re-split moves segments of fold1_train to fold1_val, and fold1_evaluate repeats fold1_test; else a
+    segment in two tables would be tested on what was learned."""
+    if first is not None and (first.split, clip.split) not in MERGED:
+        raise ConfigError(
+            "a group must be in one split only",
+            got=f"{clip.group} in {first.split} and {clip.split}",
+            where=table,
+            hint=f"{clip.name} is in both tables",
+        )
+    return clip
 
 
 def _clip(folder: Path, row: dict[str, str], split: str, table: Path, dropped: list[str]) -> Clip | None:
@@ -69,7 +74,7 @@ def _clip(folder: Path, row: dict[str, str], split: str, table: Path, dropped: l
     if label not in SCENES:
         raise ConfigError("a TAU scene must have a known name", got=label, where=table)
     paths: list[Path | None] = []
-    for column in ("filename_video", "filename_audio"):
+    for column in PATHS:
         path = folder / row[column]
         reason = unusable(path)
         if reason is not None:
