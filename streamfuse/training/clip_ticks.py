@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ def ticks_of(clip: Clip, spec: ModelSpec) -> Iterator[Tick]:
     """
     if clip.seed is not None:
         return _made(clip, spec)
+    if clip.shots:
+        return _shots(clip, spec)
     if clip.video is not None and clip.video == clip.audio and not _is_still(clip.video):
         return _read(clip.video, clip, spec)
     heard = _read(clip.audio, clip, spec, video=False) if clip.audio is not None else iter(())
@@ -96,6 +98,24 @@ def _still(path: Path, clip: Clip, spec: ModelSpec, heard: Iterable[Tick]) -> It
     silence = np.zeros(spec.audio.context_samples + spec.hop_samples, np.float32)
     for index in range(0 if shown else STILL_TICKS):
         yield Tick(TickHead(clip.name, 0, index, 0, spec.video.hop_ns, "ok", "missing"), picture, silence)
+
+
+def _shots(clip: Clip, spec: ModelSpec) -> Iterator[Tick]:
+    """One stream: the camera and the microphone cut from shot to shot at the same moment."""
+    ticks = (tick for shot in clip.shots for tick in _whole(shot, spec))
+    for index, tick in enumerate(ticks):
+        yield replace(tick, head=replace(tick.head, source=clip.name, index=index))
+
+
+def _whole(shot: Clip, spec: ModelSpec) -> Iterator[Tick]:
+    """A shot's ticks; where its sound is over before it ends, silence."""
+    assert shot.end_ns is not None  # what a stream of shots is made of
+    count = (shot.end_ns - shot.start_ns) // spec.video.hop_ns
+    shown = 0
+    for shown, tick in enumerate(islice(ticks_of(shot, spec), count), 1):  # noqa: B007
+        yield tick
+    for _ in range(count - shown if shown else 0):
+        yield replace(tick, samples=np.zeros_like(tick.samples))
 
 
 def _made(clip: Clip, spec: ModelSpec) -> Iterator[Tick]:

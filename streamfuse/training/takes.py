@@ -113,6 +113,25 @@ def of_pictures(bend: Callable[[F32, np.random.Generator], F32]) -> Change:
     return change
 
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+WARM = np.array([1.3, 1.0, 0.7], np.float32)
+"""A lamp's light on a grey picture."""
+
+
+def coloured(gains: F32) -> Callable[[F32, np.random.Generator], F32]:
+    """Each channel of the grey picture times its gain, and as the model sees that: in colour, or as luma."""
+
+    def bend(seen: F32, _: np.random.Generator) -> F32:
+        rgb = seen.shape[-3] == len(LUMA)
+        grey = np.tensordot(LUMA, np.moveaxis(seen, -3, 0), 1) if rgb else np.take(seen, 0, -3)
+        channels = np.clip(np.expand_dims(grey, -3) * gains[:, None, None], 0.0, 1.0)
+        if rgb:
+            return channels.astype(np.float32)
+        return np.expand_dims(np.tensordot(LUMA, np.moveaxis(channels, -3, 0), 1), -3).astype(np.float32)
+
+    return bend
+
+
 def with_noise(snr_db: float) -> Change:
     """White noise so far below the sound's own power."""
 
@@ -155,6 +174,8 @@ CONDITIONS: dict[str, Change] = {
     "half the pictures": half_the_pictures,
     "dark": of_pictures(lambda x, _: x * np.float32(0.3)),
     "noisy picture": of_pictures(lambda x, rng: x + rng.normal(0, 0.07, x.shape).astype(np.float32)),
+    "grey": of_pictures(coloured(np.ones_like(WARM))),
+    "tinted": of_pictures(coloured(WARM)),
     "sound 200 ms early": sound_late(-200),
     "sound 80 ms early": sound_late(-80),
     "sound 80 ms late": sound_late(80),

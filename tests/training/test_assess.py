@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, recall_score
 
 from streamfuse.config import LabelConfig
@@ -21,7 +22,7 @@ from streamfuse.training.clip_ticks import targets_of
 from streamfuse.training.datasets.clips import Clip, Mark
 from streamfuse.training.datasets.synthetic import read_synthetic
 from streamfuse.training.report import as_json, page_of
-from streamfuse.training.takes import CONDITIONS, played, take_of
+from streamfuse.training.takes import CONDITIONS, WARM, coloured, played, take_of
 from streamfuse.training.timelines import found_after, steadiness, stretches
 from tests.clips import Clip as Media
 from tests.clips import flash_and_beep
@@ -181,6 +182,60 @@ def test_late_sound_is_late_by_what_it_says(tmp_path: Path) -> None:
     np.testing.assert_allclose(sound_late(0)(take, rng).audio, take.audio, atol=2e-3)
 
 
+def test_grey_and_tinted_pictures_are_what_pillow_makes_of_them() -> None:
+    """As colour and as luma: Pillow's greys, and its luma of a picture in a lamp's light."""
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 180, (6, 5, 3), dtype=np.uint8)
+    seen = np.moveaxis(rgb, -1, 0)[None] / np.float32(255)
+    grey = np.asarray(Image.fromarray(rgb).convert("L")) / 255.0
+    found = coloured(np.ones(3, np.float32))(seen, rng)
+    assert found.shape == seen.shape
+    np.testing.assert_allclose(found[0], np.stack([grey] * 3), atol=1 / 255)  # Pillow rounds
+    warm = np.stack([np.rint(grey * 255 * gain) for gain in WARM], -1).clip(0, 255).astype(np.uint8)
+    luma = np.asarray(Image.fromarray(warm).convert("L")) / 255.0
+    bent = coloured(WARM)(grey[None].astype(np.float32), rng)
+    np.testing.assert_allclose(bent[0], luma, atol=2 / 255)
+
+
+def test_composed_streams_change_picture_and_sound_together_at_known_times(tmp_path: Path) -> None:
+    from streamfuse.training.datasets.composed import SHOT_NS, SHOTS, composed_streams
+    from streamfuse.training.datasets.entry import DataEntry
+    from streamfuse.training.datasets.layouts import read_clips
+    from tests.model.networks import small_spec
+    from tests.training.tree import write_tree
+
+    clips = read_clips([DataEntry(layout="tables", path=write_tree(tmp_path))]).of("test")
+    streams = composed_streams(clips, 2)
+    assert [one.marks[0].head for one in streams] == ["scene", "scene"], "no face and voice of one label"
+    assert composed_streams(clips, 2) == streams
+    for stream in streams:
+        for shot, mark in zip(stream.shots, stream.marks, strict=True):
+            assert shot.video is not None and shot.audio is not None
+            # Stripes and tones of one place: forest is birds, coast is waves.
+            sound = {"forest": "birds", "coast": "waves"}[mark.label]
+            assert shot.video.name.startswith(mark.label) and shot.audio.name.startswith(sound)
+    take = take_of(streams[0], small_spec())
+    assert take is not None and take.ticks == SHOTS * SHOT_NS // 100_000_000
+    assert take.present.all()
+    truth = take.truth["scene"].argmax(1) if "scene" in take.truth else None
+    assert truth is not None
+    cuts = np.flatnonzero(np.abs(np.diff(take.video[:, 0], axis=0)).mean((1, 2, 3)) > 0.05) + 1
+    assert cuts.tolist() == [30, 60, 90], "a still is still; it is cut where the marks change"
+    # The sounds are 1.2 s long, then there is silence until the next shot.
+    loud = np.sqrt((take.samples[-120 * 1600 :].reshape(120, 1600) ** 2).mean(1)) > 0.02
+    assert loud[:10].all() and not loud[13:30].any() and loud[30:40].all()
+
+
+def test_at_most_takes_some_of_every_data_set() -> None:
+    from dataclasses import replace
+
+    from streamfuse.training.datasets.clips import at_most
+
+    some = [clip(f"{n:02d}") for n in range(10)]
+    others = [replace(clip("x"), dataset="other")]
+    assert [one.name for one in at_most([*some, *others], 3)] == ["00", "03", "06", "x"]
+
+
 @pytest.fixture(scope="module")
 def report(made_model: Path) -> tuple[list[Measures], Path]:
     model = load_model(made_model, device="cpu")
@@ -295,3 +350,11 @@ def test_evaluate_without_data_or_with_a_bad_one() -> None:
         CliRunner().invoke(evaluate, [], catch_exceptions=False)
     with pytest.raises(ConfigError, match=r"--data must be LAYOUT:PATH, got tau; .*needs a path"):
         CliRunner().invoke(evaluate, ["--data", "tau"], catch_exceptions=False)
+    with pytest.raises(
+        ConfigError, match=r"a folder, or LAYOUT:PATH, got foo:/tmp; layouts are tau, ravdess,"
+    ):
+        CliRunner().invoke(evaluate, ["--data", "foo:/tmp"], catch_exceptions=False)
+    with pytest.raises(ConfigError, match=r"--clips needs clips, .*; --data tables:/tmp"):
+        CliRunner().invoke(evaluate, ["--data", "/tmp", "--clips", "3"], catch_exceptions=False)
+    with pytest.raises(ConfigError, match=r"--streams needs what it can compose"):
+        CliRunner().invoke(evaluate, ["--data", "synthetic", "--streams", "3"], catch_exceptions=False)
