@@ -225,8 +225,9 @@ class FrameWindowBatch:
         """How a picture lies in the upload. StageError: it is too wide for a block's shared memory."""
         found = layout(picture.width, picture.height, picture.chroma, picture.pixel_aspect, self.spec.size)
         if found.shared > _SHARED_BYTES:
-            rule, got = f"the square of a picture may take {_SHARED_BYTES // 16} words", found.shared // 16
-            raise StageError(rule, got=got, where="frame_window on CUDA", hint="shrink it first")
+            rule = f"the square of a picture may take {_SHARED_BYTES // 16} words across its planes"
+            got, hint = found.shared // 16, "shrink it first"
+            raise StageError(rule, got=got, where="frame_window on CUDA", hint=hint)
         return found
 
     def launch_again(self, out: Any) -> Callable[[], None]:

@@ -265,7 +265,7 @@ class SlotStepper:
             video, audio, state = clips[0], clips[1].flatten(1, 2), state[:-2]
         logits, fresh = self._model.step_tensors(video, audio, present, state)
         self.states.scatter(index, [*fresh, *clips])
-        self.states.spoilt.index_copy_(0, index, ~_are_numbers(logits, self._model.spec))
+        self.states.spoilt.index_copy_(0, index, ~are_numbers(logits, self._model.spec))
         torch.cat(logits, 1, out=bucket.logits)
 
     def _new_bucket(self, size: int) -> Bucket:
@@ -309,7 +309,7 @@ def refused_capture(where: Path) -> Iterator[None]:
         raise ModelError(rule, got=str(cause).partition("\n")[0], where=where, hint=hint) from error
 
 
-def _are_numbers(logits: Sequence[Tensor], spec: ModelSpec) -> Tensor:
+def are_numbers(logits: Sequence[Tensor], spec: ModelSpec) -> Tensor:
     """(B,) bool: whether Model.probabilities() of a row are all finite. A single -inf is no harm to them."""
     fine = torch.ones(logits[0].size(0), dtype=torch.bool, device=logits[0].device)
     for head, one in zip(spec.heads, logits, strict=True):

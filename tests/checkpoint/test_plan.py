@@ -175,9 +175,9 @@ def clip_of(media: bytes, clip: Path) -> Path:
 
 
 def test_identity_takes_in_whatever_the_labels_depend_on(clip: Path) -> None:
-    def of(**sections: object) -> dict[str, str]:
+    def of(device: str = "cpu", **sections: object) -> dict[str, str]:
         config = AppConfig.model_validate(sections)
-        return identity(parse_source(str(clip)), "clip", config, model_sha256="ab", device="cpu")
+        return identity(parse_source(str(clip)), "clip", config, model_sha256="ab", device=device)
 
     plain = of()
     for section, settings in {
@@ -196,4 +196,9 @@ def test_identity_takes_in_whatever_the_labels_depend_on(clip: Path) -> None:
         "live": {"keep": 3},
     }.items():
         assert of(**{section: settings}) == plain, section
+    # Batches there are on CUDA alone.
+    for setting in ({"recorded_batch": 4}, {"cuda_graphs": False}):
+        assert of(model=setting) == plain
+        (told,) = differences(of("cuda:0"), of("cuda:0", model=setting))
+        assert next(iter(setting)) in told
     assert {"version of torch", "version of av", "machine", "model.device"} <= plain.keys()

@@ -5,6 +5,11 @@ In the simulator a thread of the GPU is a thread of Python, so there every case 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numba import config, cuda
@@ -15,7 +20,7 @@ from streamfuse.kernels.frame_window import FrameSpec, checked_planes, frame_win
 from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
 from streamfuse.kernels.mfcc import MfccSpec, MfccStream, mfcc, mfcc_reference, mfcc_with_context
 from streamfuse.kernels.mfcc_cuda import MfccBatch
-from streamfuse.kernels.tick_batch import HostTickBatch
+from streamfuse.kernels.tick_batch import HostTickBatch, TickBatch
 from streamfuse.kernels.tick_batch_cuda import DeviceTickBatch
 from streamfuse.types import Picture
 from tests.kernels.signals import noise, random_picture, sounds, spoken, tone
@@ -201,6 +206,48 @@ def test_picture_too_wide_for_a_block_is_refused() -> None:
         StageError, match=r"may take 3072 words across its planes, got 4650 .*shrink it first"
     ):
         frame_window([wide], FrameSpec(size=4), backend="cuda")
+
+
+def test_more_pictures_than_a_grid_has_blocks_are_refused() -> None:
+    many, out = 65_536, SimpleNamespace(shape=(65_536, 3, 4, 4))
+    with pytest.raises(StageError, match=r"a launch takes at most 65535 pictures, got 65536"):
+        FrameWindowBatch(FrameSpec(size=4)).run(pictures()[:1] * many, range(many), out)
+
+
+@pytest.mark.parametrize("make", [HostTickBatch, partial(DeviceTickBatch, device=Device("cuda"))])
+@pytest.mark.parametrize(
+    ("lengths", "told"),
+    [((60, 40, 40), r"got float32 \(84,\) \[row 1\]"), ((20,) * 3, "row 0"), ((60,) * 5, "4 rows")],
+)
+def test_sound_of_another_length_is_refused_before_it_lands_in_a_neighbours_row(
+    make: Callable[..., TickBatch], lengths: tuple[int, ...], told: str
+) -> None:
+    batch, rows = make(FrameSpec(size=6), SMALL), 4
+    heard = [noise(SMALL.context_samples + n, seed=row) for row, n in enumerate(lengths)]
+    into = [np.full(s, 7, np.float32) for s in ((rows, 3, 6, 6), (rows, 3, SMALL.n_mfcc))]
+    numbers = np.zeros((rows, 2), np.int32)
+    device = isinstance(batch, DeviceTickBatch)
+    given = [cuda.to_device(one) if device else one for one in (*into, numbers)]
+    with pytest.raises(StageError, match=told):
+        batch.fill([], heard, numbers, tuple(given))
+    after = given[1].copy_to_host() if device else given[1]
+    np.testing.assert_array_equal(after, into[1])
+    assert (after == 7).all()
+
+
+@pytest.mark.parametrize("make", [HostTickBatch, partial(DeviceTickBatch, device=Device("cuda"))])
+def test_picture_that_no_batch_can_take_is_refused_before_it_is_in_one(
+    make: Callable[..., TickBatch],
+) -> None:
+    batch, whole = make(FrameSpec(size=6), SMALL), pictures()[0]
+    batch.check(whole)
+    with pytest.raises(StageError, match="planes of 420 must be"):
+        batch.check(replace(whole, planes=whole.planes[:2]))
+
+
+def test_picture_too_wide_for_a_block_is_refused_before_it_is_in_a_batch() -> None:
+    with pytest.raises(StageError, match="may take 3072 words"):
+        DeviceTickBatch(FrameSpec(size=4), SMALL, Device("cuda")).check(random_picture(6200, 6200, "444"))
 
 
 @pytest.mark.parametrize("shown", [(0, 1, 2, 3), (2,), ()])

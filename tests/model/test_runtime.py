@@ -282,6 +282,13 @@ def test_cuda_that_is_not_there_is_an_error(good: Path) -> None:
     assert str(load_model(good, device="auto").device) == "cpu"
 
 
+def test_float32_on_cuda_is_no_tf32(good: Path) -> None:
+    """torch's own default rounds the inputs of convolutions to 10 bits."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    load_model(good, device="cpu")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_threads_are_one_unless_asked(good: Path) -> None:
     before = torch.get_num_threads()
     try:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from streamfuse.errors import StageError
+from streamfuse.errors import ModelError, StageError
+from streamfuse.kernels.spec import FrameSpec
 from streamfuse.model.export import export_model
 from streamfuse.model.runtime import Model, load_model
-from streamfuse.model.slots import SlotStates, SlotStepper
+from streamfuse.model.slots import (
+    SlotStates,
+    SlotStepper,
+    are_numbers,
+    clips_of,
+    refused_capture,
+    with_clips,
+)
+from streamfuse.model.spec import HeadSpec, ModelSpec, VideoSpec
 from tests.model.networks import random_network, small_spec
 
 CLOSE = 1e-5
@@ -100,6 +112,81 @@ def test_state_taken_out_and_put_back_goes_on(model: Model) -> None:
     stepper.states.put(second, stepper.states.take(first))
     for logits in step(stepper, [(first, inputs(model, 9)), (second, inputs(model, 9))]):
         np.testing.assert_allclose(logits[0], logits[1], atol=CLOSE, rtol=0)
+
+
+@pytest.mark.parametrize("ticks", [1, 2, 5])
+def test_state_of_clips_as_a_checkpoint_holds_it(ticks: int) -> None:
+    """T pictures and sounds, oldest first; where fewer came, the first one stands for those before it."""
+    spec = ModelSpec(
+        name="clips",
+        heads=(HeadSpec("scene", ("a", "b")), HeadSpec("emotion", ("none", "c"))),
+        video=VideoSpec(frames=3, picture=FrameSpec(size=4)),
+    )
+    random = np.random.default_rng(ticks)
+    one = [
+        (random.random((1, 3, 4, 4), np.float32), random.random((10, spec.audio.n_mfcc), np.float32))
+        for _ in range(ticks)
+    ]
+    padded = [one[0]] * (3 - ticks) + one[-3:]
+    rows = with_clips([], one[-3:], spec)
+    assert rows[0].shape == spec.video_shape(1)
+    model, clips = clips_of(rows, spec)
+    assert model == [] and len(clips) == 3
+    for (video, audio), (seen, heard) in zip(clips, padded, strict=True):
+        np.testing.assert_array_equal(video, seen)
+        np.testing.assert_array_equal(audio, heard)
+
+
+def test_slot_whose_answer_was_no_number_begins_anew_by_itself(model: Model) -> None:
+    stepper = SlotStepper(model, 2, (2,))
+    slots = [stepper.states.open() for _ in range(2)]
+    step(stepper, [(slot, inputs(model, 1)) for slot in slots])
+    stepper.put(slots[0], [torch.full_like(one, torch.nan) for one in stepper.take(slots[0])])
+    spoilt = step(stepper, [(slot, inputs(model, 2)) for slot in slots])
+    assert np.isnan(spoilt[0][0]).all() and np.isfinite(spoilt[0][1]).all()
+    expected, _ = model.step(*inputs(model, 3), model.init_state(1))
+    again = step(stepper, [(slot, inputs(model, 3)) for slot in slots])
+    np.testing.assert_allclose(again[0][0], expected[0][0], atol=CLOSE, rtol=0)
+    assert np.abs(again[0][1] - expected[0][0]).max() > CLOSE, "the other one goes on"
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "fine"),
+    [
+        ("softmax", [1.0, -np.inf], True),
+        ("softmax", [np.inf, 0.0], False),
+        ("softmax", [-np.inf, -np.inf], False),
+        ("softmax", [np.nan, 0.0], False),
+        ("sigmoid", [np.inf, -np.inf], True),
+        ("sigmoid", [0.0, np.nan], False),
+    ],
+)
+def test_device_and_host_agree_on_what_is_an_answer(
+    model: Model, kind: str, row: list[float], fine: bool
+) -> None:
+    spec = SimpleNamespace(heads=(HeadSpec("h", ("a", "b"), kind=kind),))
+    told = SimpleNamespace(spec=spec)
+    with np.errstate(invalid="ignore"):
+        found = Model.probabilities(told, [np.array([row], np.float32)])  # type: ignore[arg-type]
+    assert np.isfinite(found["h"]).all() == fine
+    assert bool(are_numbers([torch.tensor([row])], spec)) == fine
+
+
+def test_model_that_cannot_be_captured_is_refused_and_told_the_way_out() -> None:
+    """As torch fails: the reason, then the capture's own end."""
+    with (
+        pytest.raises(
+            ModelError,
+            match=r"^a model's step must be recordable as a CUDA graph, got CUDA error: operation not "
+            r"permitted when stream is capturing "
+            r"\[own\.ts\]; --set model\.cuda_graphs=false steps it without$",
+        ),
+        refused_capture(Path("own.ts")),
+    ):
+        try:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nMore of it.")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
 
 def test_padding_touches_no_stream(model: Model) -> None:
