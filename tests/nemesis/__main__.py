@@ -108,16 +108,21 @@ def _sockets(folder: str, names: list[str]) -> list[str]:
 
 
 def _tell(faults: Sequence[Fault]) -> None:
-    """Each kind of fault, how often it was, and how long the return took."""
-    by_kind: dict[str, list[float]] = defaultdict(list)
+    """Each kind of fault, how often it was, and how long noticing it and the return took."""
+    by_kind: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:
-        if fault.back_s is not None:
-            kind = f"{fault.kind} {'camera' if fault.healed_s is not None else fault.target.split()[0]}"
-            by_kind[kind].append(fault.back_s - (fault.healed_s or fault.at_s))
-    for kind, times in sorted(by_kind.items()):
-        print(
-            f"{kind}: {len(times)}, back after {statistics.median(times):.1f} s (at most {max(times):.1f} s)"
-        )
+        kind = f"{fault.kind} {'camera' if fault.healed_s is not None else fault.target.split()[0]}"
+        by_kind[kind].append(fault)
+    for kind, same in sorted(by_kind.items()):
+        noticed = _times("noticed", [f.noticing_s for f in same if f.noticing_s is not None])
+        back = _times("back", [f.return_s for f in same if f.return_s is not None])
+        print(f"{kind}: {len(same)}{noticed}{back}")
+
+
+def _times(what: str, seconds: Sequence[float]) -> str:
+    if not seconds:
+        return ""
+    return f", {what} after {statistics.median(seconds):.1f} s (at most {max(seconds):.1f} s)"
 
 
 if __name__ == "__main__":

@@ -35,7 +35,12 @@ class Targets:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that was done to a run, and when what followed was seen (seconds of the run)."""
+    """One thing that was done to a run, and when what followed was seen (seconds of the run).
+
+    noticed_s  the source is said to be away; of a process: it is gone, by itself or by the supervisor's hand
+    healed_s   the camera is made to work again
+    back_s     the first label of a new session
+    """
 
     at_s: float
     kind: str
@@ -43,6 +48,17 @@ class Fault:
     noticed_s: float | None = None
     healed_s: float | None = None
     back_s: float | None = None
+
+    @property
+    def noticing_s(self) -> float | None:
+        return None if self.noticed_s is None else self.noticed_s - self.at_s
+
+    @property
+    def return_s(self) -> float | None:
+        """From the camera's return, or from the end of the process, to the first label."""
+        if self.back_s is None:
+            return None
+        return self.back_s - (self.healed_s or self.noticed_s or self.at_s)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.target} at {self.at_s:.0f} s"
@@ -56,6 +72,10 @@ def order_problems(source: str, lines: Sequence[Line]) -> list[str]:
     """Sessions and ticks only rise, time never falls back, and every tick is there or counted as dropped."""
     problems: list[str] = []
     labels = [line for line in lines if "tick" in line]
+    for label in _first_of_sessions(labels):
+        if label["tick"] > label["dropped"]:  # what the session before it lost is counted here too
+            where = f"{source}: session {label['session']}"
+            problems.append(f"{where}: begins at tick {label['tick']}, {label['dropped']} are counted")
     for before, after in pairwise(labels):
         where = f"{source}: session {after['session']} tick {after['tick']}"
         if (after["session"], after["tick"]) <= (before["session"], before["tick"]):
@@ -69,8 +89,15 @@ def order_problems(source: str, lines: Sequence[Line]) -> list[str]:
     return problems
 
 
+def _first_of_sessions(labels: Sequence[Line]) -> list[Line]:
+    first: dict[int, Line] = {}
+    for label in labels:
+        first.setdefault(label["session"], label)
+    return list(first.values())
+
+
 def event_problems(source: str, lines: Sequence[Line]) -> list[str]:
-    """What ends has begun, ends once, and not before it began."""
+    """What begins ends, once, and not before it began; nothing else ends."""
     problems: list[str] = []
     begun: set[tuple[Any, ...]] = set()
     ended: set[tuple[Any, ...]] = set()
@@ -90,7 +117,7 @@ def event_problems(source: str, lines: Sequence[Line]) -> list[str]:
             if line["end_s"] < line["start_s"]:
                 problems.append(f"{source}: {key} ends before it begins")
             ended.add(key)
-    return problems
+    return problems + [f"{source}: {key} never ends" for key in sorted(begun - ended)]
 
 
 def balance_problems(processes: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -119,21 +146,24 @@ def recovery_problems(faults: Iterable[Fault], targets: Targets) -> list[str]:
         if fault.back_s is None:
             problems.append(f"{fault}: never came back")
             continue
-        if fault.kind in CAMERA_FAULTS:
-            if (
-                fault.noticed_s is not None
-                and fault.noticed_s - fault.at_s > targets.loss_noticed_s * targets.slack
-            ):
-                problems.append(f"{fault}: noticed after {fault.noticed_s - fault.at_s:.1f} s")
-            took, allowed = fault.back_s - (fault.healed_s or fault.at_s), targets.camera_back_s
-        else:
-            took = fault.back_s - fault.at_s
-            allowed = targets.analyzer_back_s if fault.target == "analyze" else targets.process_back_s
-            if fault.kind in ("stopped", "hung"):
-                allowed += targets.stall_noticed_s
-        if took > allowed * targets.slack:
-            problems.append(f"{fault}: back after {took:.1f} s, {allowed * targets.slack:.1f} s are allowed")
+        notice, back = _allowed(fault, targets)
+        if fault.noticing_s is not None and fault.noticing_s > notice * targets.slack:
+            problems.append(
+                f"{fault}: noticed after {fault.noticing_s:.1f} s, {notice * targets.slack:.1f} s are allowed"
+            )
+        if fault.return_s is not None and fault.return_s > back * targets.slack:
+            problems.append(
+                f"{fault}: back after {fault.return_s:.1f} s, {back * targets.slack:.1f} s are allowed"
+            )
     return problems
+
+
+def _allowed(fault: Fault, targets: Targets) -> tuple[float, float]:
+    """Seconds to notice a fault, and from then (a camera: from its return) to the first label."""
+    if fault.kind in CAMERA_FAULTS:
+        return targets.loss_noticed_s, targets.camera_back_s
+    back = targets.analyzer_back_s if fault.target == "analyze" else targets.process_back_s
+    return targets.stall_noticed_s, back
 
 
 def leak_problems(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]],

@@ -62,8 +62,8 @@ class Nemesis:
             target = self.rng.choice(("publish", "analyze", *(f"decode {name}" for name in CAMERAS)))
             fault = self._process(self.rng.choice(PROCESS_FAULTS), target)
         self.faults.append(fault)
-        took = (fault.back_s or 0.0) - (fault.healed_s or fault.at_s)
-        self.say(f"{fault}: back after {took:.1f} s")
+        noticed = "" if fault.noticing_s is None else f"noticed after {fault.noticing_s:.1f} s, "
+        self.say(f"{fault}: {noticed}back after {fault.return_s:.1f} s")
         return fault
 
     def _process(self, kind: str, target: str) -> Fault:
@@ -71,7 +71,10 @@ class Nemesis:
         names = (name,) if name else CAMERAS
         sessions, mark = {n: self._session(n) for n in names}, len(self.run.lines)
         fault = Fault(self.now_s(), kind, target)
-        afflict(self.run.child(service, name), kind)
+        victim = self.run.child(service, name)
+        afflict(victim, kind)
+        self._wait(lambda: _is_gone(victim), f"{fault}: is noticed")
+        fault = replace(fault, noticed_s=self.now_s())
         for one in names:
             self._wait(lambda n=one: self.run.first_label_ns(n, mark, sessions[n]), f"{fault}: {one}")
         return replace(fault, back_s=self.now_s())
@@ -158,12 +161,20 @@ def live_problems(
         (folder / "faults.txt").write_text("".join(f"{fault!r}\n" for fault in nemesis.faults))
         problems += balance_problems(run.status())
         problems += recovery_problems(nemesis.faults, targets)
+        problems += [] if nemesis.faults else ["nothing was done to the run"]
         problems += leak_problems(before, after, targets)
         for path in [*(run.run_dir / "logs").iterdir(), run.stderr]:
             problems += log_problems(path.name, path.read_text(errors="replace"))
         problems += [f"left behind: {process}" for process in processes_of(str(run.run_dir))]
     problems += [f"left in /dev/shm: {name}" for name in shared_memory() - shm]
     return problems, nemesis.faults
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def held(run: LiveRun) -> dict[str, tuple[int, int]]:
