@@ -29,6 +29,7 @@ from streamfuse.services.recorded_decode import serve_recording
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
 from streamfuse.services.stills import StillMaker
 from streamfuse.ticks.assemble import Assembler
+from streamfuse.ticks.drift import Drift
 from streamfuse.trace import last_arrival_ns, stamped
 from streamfuse.types import NS, MediaItem, SessionStart, Tick, VideoFrame
 from streamfuse.wire.broadcast import Publisher
@@ -75,6 +76,7 @@ class DecodeService:
         self._name, self._reader, self._assembler, self._link = name, reader, assembler, link
         self._hop_ns, self._sessions = hop_ns, sessions
         self._silence_ns, self._drain_ns, self._clock = silence_ns, drain_ns, clock
+        self._drift = Drift()
         self._made: deque[Tick | SessionStart | End] = deque()
         """Waits for the link, which has room always."""
         self._stopping = self._ended = False
@@ -112,9 +114,9 @@ class DecodeService:
 
     @property
     def gauges(self) -> dict[str, int]:
-        told = self._reader.transport_ns
+        told = {"transport_ns": self._reader.transport_ns, "av_drift_ppb": self._drift.ppb}
         return {
-            **({} if told is None else {"transport_ns": told}),
+            **{name: value for name, value in told.items() if value is not None},
             "source_up": int(self._reader.connected),
             "waiting": self._link.box.waiting,
             "under_way": self._link.box.under_way,
@@ -166,6 +168,7 @@ class DecodeService:
             return
         if self._stills is not None and isinstance(item, VideoFrame):
             self._stills.offer(item)
+        self._drift.push(item)
         self._make(self._assembler.push(item, now_ns), now_ns)
         if isinstance(item, SessionStart):  # after the last ticks of the session before
             start = self._sessions.begin(item, self._clock.wall_ns())

@@ -53,6 +53,7 @@ class Status:
         self._begun = self._stopping = False
         """The first label has come; nothing new is taken in."""
         self._build = {"version": version("streamfuse"), "mode": config.mode, "model": model, "device": ""}
+        self._devices: dict[str, str] = {}
         port = config.live.metrics_port
         if port is not None:
             self._metrics = Metrics()
@@ -114,6 +115,7 @@ class Status:
         """Who has fallen silent is away. Ready is a run of which a source delivers, and has labels."""
         for source in _silent(self._up_ns, now_ns):
             self._set_source(metrics, source, up=False)
+            metrics.set_drift(source, None)
         for process in _silent(self._heard_ns, now_ns):
             del self._heard_ns[process]
             metrics.forget_process(process)
@@ -131,13 +133,20 @@ class Status:
 
     def _take_in(self, metrics: Metrics, report: Progress, now_ns: int) -> None:
         self._take_process(metrics, report, now_ns)
-        if report.service == "analyze" and report.device and report.device != self._build["device"]:
-            self._build["device"] = report.device
-            metrics.set_build(self._build)
+        if report.service == "analyze" and report.device:
+            self._set_device(metrics, report)
         if report.service == "decode" and report.state == "done":
             self.ended(report.source)  # it ended, was removed or paused; its last report may follow its end
         elif report.service == "decode":
             self._take_source(metrics, report)
+
+    def _set_device(self, metrics: Metrics, report: Progress) -> None:
+        """Each analyzer may have one of its own."""
+        self._devices[report.source] = report.device
+        said = ", ".join(sorted(set(self._devices.values())))
+        if said != self._build["device"]:
+            self._build["device"] = said
+            metrics.set_build(self._build)
 
     def _take_process(self, metrics: Metrics, report: Progress, now_ns: int) -> None:
         process = f"{report.service} {report.source}"
@@ -154,6 +163,7 @@ class Status:
         name, counters = report.source, report.counters
         up = bool(report.gauges.get("source_up"))
         self._set_source(metrics, name, up=up, lag_ns=report.gauges.get("transport_ns"))
+        metrics.set_drift(name, report.gauges.get("av_drift_ppb"))
         for counter, reason in DROPS.items():
             if counter in counters:
                 metrics.count_dropped(name, reason, counters[counter])

@@ -111,7 +111,7 @@ def latency(head: TickHead, publish_ns: int | None = None, *, window_ns: int | N
     edge_age    publishing minus the arrival of the last sample used; the sum of the parts
     centre_age  the same from the middle of what the model saw: window_ns, by default one hop
     video_age   publishing minus the arrival of the picture (an old one where it is held); audio_age alike
-    av_skew     end of the picture minus end of the sound, in media time
+    av_skew     how much later the sound of a moment came than its picture
     sync_wait   how long one track waited for the other
 
     publish_ns  by default the end of the last stage that stamped

@@ -139,7 +139,8 @@ class TickHead:
 
     Tick `index` covers [index * hop_ns, (index + 1) * hop_ns) of its session; offset_ns is the time in
     the recording of the session's zero. `dropped` counts the ticks lost directly before this one.
-    `skew_ns` is video end minus audio end (0 where one is absent).
+    `skew_ns` live: how much later the sound of a moment came than its picture; recorded: video end minus
+    audio end, each cut at the tick's end; 0 where one is absent.
     """
 
     source: str

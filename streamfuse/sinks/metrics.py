@@ -60,7 +60,9 @@ class Metrics:
             "deadline_misses", "Labels later than one hop, and dropped ticks", by_source
         )
         self._sync = self._histogram("sync_wait", "Time the earlier track waited for the other", by_source)
-        self._skew = self._histogram("av_skew", "Video end minus audio end of a tick", by_source, SKEW_S)
+        self._skew = self._histogram(
+            "av_skew", "How much later a moment's sound comes", by_source, SKEW_S
+        )
         self._labels = self._counter("labels", "Labels published", by_source)
         self._partial = self._counter(
             "partial_labels", "Labels made without a track that was late", by_source
@@ -72,6 +74,9 @@ class Metrics:
         self._restarts = self._counter("process_restarts", "Times a process was started again", ["process"])
         self._up = self._gauge("source_up", "1 while a source delivers", by_source)
         self._lag = self._gauge("source_lag_seconds", "Wall clock minus a source's own time", by_source)
+        self._drift = self._gauge(
+            "av_drift_ppm", "Picture's clock against the sound's", by_source
+        )
         self._session = self._gauge("source_session", "Number of a source's session", by_source)
         self._depth = self._gauge("queue_depth", "Messages waiting in a queue", ["queue", "source"])
         self._notified = self._counter(
@@ -110,6 +115,14 @@ class Metrics:
         self._stage.labels(stage, source).observe(compute_ns / NS)
         self._wait.labels(stage, source).observe(wait_ns / NS)
 
+    def set_drift(self, source: str, ppb: int | None) -> None:
+        """`ppb`: how much the picture's clock gains on the sound's, in billionths; None: not known now."""
+        if ppb is not None:
+            self._drift.labels(source).set(ppb / 1000)
+            return
+        with suppress(KeyError):
+            self._drift.remove(source)
+
     def set_source(self, source: str, *, up: bool, lag_ns: int | None = None) -> None:
         self._up.labels(source).set(up)
         if lag_ns is not None:
@@ -121,7 +134,7 @@ class Metrics:
 
     def forget_source(self, source: str) -> None:
         """Take a source that is gone for good out of the gauges; its counters stay."""
-        for gauge in (self._up, self._lag, self._session):
+        for gauge in (self._up, self._lag, self._drift, self._session):
             with suppress(KeyError):
                 gauge.remove(source)
 

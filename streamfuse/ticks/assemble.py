@@ -263,7 +263,7 @@ class Assembler:
             video=video.presence,
             audio=audio.presence,
             partial=self._live and bool(behind),  # recorded: that track is over, nothing was late
-            skew_ns=_skew_ns(video, audio, end_ns),
+            skew_ns=_later_ns(video, audio) if self._live else _skew_ns(video, audio, end_ns),
             trace=self._trace(session, video.came, audio.came),
         )
         session.next_tick += 1
@@ -289,6 +289,13 @@ class Assembler:
             zeros = np.zeros(self._context_samples + samples_of_hop(self._hop_ns), np.float32)
             return SoundTake("missing", zeros, None, None)
         return session.audio.take(index)
+
+
+def _later_ns(video: PictureTake, audio: SoundTake) -> int:
+    """How much later the sound of a moment came than its picture."""
+    if video.came is None or audio.came is None:
+        return 0
+    return audio.came.late_ns - video.came.late_ns
 
 
 def _skew_ns(video: PictureTake, audio: SoundTake, end_ns: int) -> int:

@@ -58,10 +58,15 @@ class Watermark:
 
 
 class Came(NamedTuple):
-    """When an item came from the demuxer, and when it was decoded and pushed here (monotonic)."""
+    """When an item came from the demuxer, and when it was decoded and pushed here (monotonic).
+
+    late_ns  its arrival minus its own time (of sound, its end). It means nothing by itself; the difference of
+             two tracks is how much later one of them comes
+    """
 
     arrival_ns: int
     pushed_ns: int
+    late_ns: int
 
 
 class PictureTake(NamedTuple):
@@ -138,7 +143,8 @@ class VideoTrack:
             return
         self._advance(pts_ns, frame.dur_ns)
         tick = tick_of(pts_ns, self._scope.hop_ns)
-        shot = _Shot(tick, pts_ns, self.mark.end_ns, Came(frame.arrival_ns, now_ns), frame)
+        came = Came(frame.arrival_ns, now_ns, frame.arrival_ns - frame.pts_ns)
+        shot = _Shot(tick, pts_ns, self.mark.end_ns, came, frame)
         if tick < next_tick:  # then nothing is waiting: pts only grow
             shot.used = tick < self._scope.first_tick
             self._counters["late_frames"] += not shot.used
@@ -214,7 +220,8 @@ class AudioTrack:
         # Late ones are kept all the same: the next tick's first MFCC windows reach back into them.
         first, last = self._scope.first_tick * self._hop_samples, next_tick * self._hop_samples
         self._counters["late_audio_samples"] += max(0, min(self._next, last) - max(start, first))
-        self._pieces.append(_Piece(start, samples, Came(chunk.arrival_ns, now_ns)))
+        came = Came(chunk.arrival_ns, now_ns, chunk.arrival_ns - chunk.end_ns)
+        self._pieces.append(_Piece(start, samples, came))
         self._forget(last - self._scope.context_samples)
         self.mark.pace.append(len(chunk.samples) * SAMPLE_NS)
         self.mark.end_ns = self.mark.sure_ns = self._next * SAMPLE_NS

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from streamfuse.clock import SYSTEM
+from streamfuse.types import NS
+
 TS_PACKETS = 7
 """In one datagram, as encoders send them: 1316 bytes."""
 
@@ -125,3 +128,52 @@ def _jpeg(index: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "JPEG")
     return out.getvalue()
+
+
+@contextmanager
+def flv_camera(clip: Path, late_s: float = 0.0) -> Iterator[str]:
+    """A URL of the FLV at its own pace, each packet when it is due, the sound `late_s` after that.
+
+    Its time stamps stay: what belongs together only comes apart.
+    """
+    stopped = threading.Event()
+    head, tags = _tags(clip.read_bytes(), late_s)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "video/x-flv")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(head)
+                began_ns = SYSTEM.monotonic_ns()
+                for due_s, tag in tags:
+                    if stopped.wait(max(0.0, due_s - (SYSTEM.monotonic_ns() - began_ns) / NS)):
+                        return
+                    self.wfile.write(tag)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the tests' output is for their failures."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/cam.flv"
+    finally:
+        stopped.set()
+        server.shutdown()
+        server.server_close()
+
+
+def _tags(data: bytes, late_s: float) -> tuple[bytes, list[tuple[float, bytes]]]:
+    """The header of an FLV, and its tags with the seconds at which they are sent; what sets up, at once."""
+    at, tags = 13, list[tuple[float, bytes]]()
+    while at + 15 <= len(data):
+        end = at + 15 + int.from_bytes(data[at + 1 : at + 4])
+        stamp_s = int.from_bytes(bytes([data[at + 7], *data[at + 4 : at + 7]])) / 1000
+        is_sound = data[at] == 8
+        sets_up = data[at] == 18 or data[at + 12] == 0  # metadata; H.264's and AAC's packet type 0
+        tags.append((0.0 if sets_up else stamp_s + (late_s if is_sound else 0.0), data[at:end]))
+        at = end
+    return data[:13], sorted(tags, key=lambda tag: tag[0])

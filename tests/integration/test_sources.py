@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-from streamfuse.types import NS
+from streamfuse.types import MS, NS
 from tests.clips import Clip, flash_and_beep, joined, wrapping_ts
 from tests.integration.live import Line, LiveRun, check_order, free_port
 from tests.integration.meter import write_meter
-from tests.integration.senders import http_camera, udp_sender, with_late_sound
+from tests.integration.senders import flv_camera, http_camera, udp_sender, with_late_sound
 
 SMALL = {"width": 160, "height": 120, "fps": 10}
 TS_SECONDS = 4.0
 LONG_SECONDS = 8.0
 FLASHES = (1.0, 2.0)
 FRAME_NS = NS // 10
+SOUND_LATE_MS = (0, 300)
 NO_SMOOTHING = ("--set", "labels.smoothing_s=0")
 
 
@@ -167,6 +169,31 @@ def test_jump_of_the_clock_begins_a_session(files: LiveRun) -> None:
     ends = [max(line["tick"] for line in labels if line["session"] == session) for session in sessions]
     assert len(sessions) == 3 and all(end >= 13 for end in ends), ends
     assert labels[-1]["end_s"] - labels[0]["start_s"] < 10
+
+
+@pytest.fixture(scope="module")
+def beeps(tmp_path_factory: pytest.TempPathFactory, meter: Path) -> Iterator[LiveRun]:
+    """The same flash and beep from two cameras; one sends its sound later than the picture it belongs to."""
+    at = (6.0, 7.0)  # after what FFmpeg buffers to see what comes, which then arrives at once
+    options = {"flvflags": "no_duration_filesize"}  # a film has a length, a camera has none
+    clip = tmp_path_factory.mktemp("flv") / "flash.flv"
+    flash_and_beep(clip, at, seconds=9.0, options=options, **SMALL)
+    with ExitStack() as stack:
+        sources = {f"late{ms}": stack.enter_context(flv_camera(clip, ms / 1000)) for ms in SOUND_LATE_MS}
+        run = stack.enter_context(LiveRun(sources, *NO_SMOOTHING, model=meter))
+        for name in sources:
+            run.until(lambda n=name: any(x["tick"] >= 85 for x in run.labels(n)), f"the end of {name}")
+        yield run
+
+
+@pytest.mark.parametrize("late_ms", SOUND_LATE_MS)
+def test_skew_is_how_much_later_the_sound_comes(beeps: LiveRun, late_ms: int) -> None:
+    name = f"late{late_ms}"
+    labels = [line for line in beeps.labels(name) if line["session"] == 0 and line["tick"] < 90]
+    flashes, heard = sent(labels, "bright", "scene"), sent(labels, "loud", "emotion")
+    assert (flashes, {60, 70} <= set(heard)) == ([60, 70], True), heard  # it was waited for
+    skews_ns = [line["latency"]["av_skew"] for line in labels if 50 <= line["tick"] < 80]
+    assert abs(median(skews_ns) - late_ms * MS) <= FRAME_NS
 
 
 def test_answers_that_are_no_numbers_are_unknown_and_counted(clips: dict[str, Path], tmp_path: Path) -> None:

@@ -147,6 +147,16 @@ def test_memory_of_the_spare_stands_beside_that_of_the_analyzer(desk: Desk) -> N
     assert (memory("analyze 0"), memory("analyze 0 (spare)")) == (90, None)
 
 
+def test_drift_is_told_while_it_is_known(desk: Desk) -> None:
+    for ppb, ppm in ((42_500, 42.5), (None, None), (-7_000, -7)):
+        gauges = {"source_up": 1} | ({} if ppb is None else {"av_drift_ppb": ppb})
+        desk.report("decode", "door", gauges=gauges)
+        desk.status.turn()
+        assert desk.metric("av_drift_ppm", source="door") == ppm
+    desk.spend(AWAY_NS + REPORT_NS)
+    assert desk.metric("av_drift_ppm", source="door") is None
+
+
 def test_build_says_what_is_running_and_where(desk: Desk) -> None:
     assert desk.metric("build_info", mode="live", model="meter", device="") == 1
     desk.report("analyze", "0", device="cuda:0")
