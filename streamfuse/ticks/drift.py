@@ -2,8 +2,8 @@
 
 Sound and picture often come from two crystals, which differ by up to 100 millionths: 0.36 s an hour. Each
 item says what its own clock showed, and its arrival what ours did; how late it is grows where its clock is
-slow. A network only ever delays, so of every ten seconds the least delay is taken; and the slope is the median
-over all pairs of those, which a stall or two do not move.
+slow. A network only ever delays, so of every ten seconds the least delay is taken; and the slope is the
+median over all pairs of those, which a stall or two do not move.
 """
 
 from __future__ import annotations
