@@ -82,8 +82,10 @@ class SourceHistory:
         self._over = False
 
     def label(self, row: Row, now_ns: int) -> None:
-        if row[TIME] is not None and (not self.rows or row[TIME] - self.rows[-1][TIME] >= KEEP_MS):
-            self.rows.append(row)
+        if row[TIME] is not None:
+            _forget_after(row[TIME], self.rows, TIME)
+            if not self.rows or row[TIME] - self.rows[-1][TIME] >= KEEP_MS:
+                self.rows.append(row)
         self.session = row[1]
         self.dropped += row[5]
         self._labelled_ns = now_ns
@@ -111,6 +113,7 @@ class SourceHistory:
         if not taken:
             return None
         row = [wall_ms, quantile(taken, 0.5), quantile(taken, 0.99)]
+        _forget_after(wall_ms, self.buckets, 0)
         self.buckets.append(row)
         return row
 
@@ -150,6 +153,12 @@ class SourceHistory:
         if last_ns == first_ns:
             return None
         return round((last - first) * NS / (last_ns - first_ns), 1)
+
+
+def _forget_after(time_ms: int, rows: deque[Row], place: int) -> None:
+    """Where the clock was set back, what lies in its future would hold up all that comes."""
+    while rows and rows[-1][place] > time_ms:
+        rows.pop()
 
 
 def quantile(ordered: list[int], share: float) -> int:

@@ -86,6 +86,9 @@ class Page:
         self.wake.set()
 
     def ask(self, wish: Wish) -> None:
+        if self.wish.paused and not wish.paused:  # it has heard of no label meanwhile
+            self.stale = True
+            self.wake.set()
         self.wish = wish
         if wish.paused:
             self._labels.clear()

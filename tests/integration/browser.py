@@ -54,10 +54,6 @@ class Tab:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(url)
 
-    def _hear(self, said: Any) -> None:
-        if said.type in ("error", "warning"):
-            self.complaints.append(said.text)
-
     def __enter__(self) -> Tab:
         return self
 

@@ -179,6 +179,60 @@ def test_sixteen_sources_are_kept_up_with(browser: Any) -> None:
         assert tab.complaints == []
 
 
+HIDING = """
+const real = globalThis.requestAnimationFrame, held = [];
+globalThis.hideTab = (hidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+  globalThis.requestAnimationFrame = (call) => (hidden ? held.push(call) : real(call));
+  document.dispatchEvent(new Event("visibilitychange"));
+  if (!hidden) held.splice(0).forEach((call) => real(call));
+};
+"""
+"""A tab in the background as Chromium has it: hidden, and nothing is painted."""
+
+
+def test_hidden_tab_keeps_nothing_to_paint_and_begins_afresh_when_it_is_looked_at(browser: Any) -> None:
+    with fed() as (url, feed), Tab(browser, "about:blank") as tab:
+        heard: list[str] = []
+        tab.page.add_init_script(HIDING)
+        tab.page.on(
+            "websocket", lambda line: line.on("framereceived", lambda text: heard.append(str(text)[:40]))
+        )
+        tab.page.goto(url)
+        tab.until("globalThis.streamfuseShown?.().delays.length >= 16", "it shows")
+        tab.page.evaluate("hideTab(true)")
+        asleep = len(heard)
+        while sum('"news"' in text for text in heard[asleep:]) < 5:  # state still comes
+            tab.page.wait_for_timeout(50)
+        assert tab.page.evaluate("streamfuseShown().unpainted") == 0
+        assert not any('"hello"' in text for text in heard[asleep:])
+        before = feed.offered
+        tab.page.evaluate("hideTab(false)")
+        tab.until(f"document.querySelector('article').dataset.tick >= {before}", "what is now")
+        assert sum('"hello"' in text for text in heard[asleep:]) == 1, "with what was said meanwhile"
+        assert tab.complaints == []
+
+
+CLOCK_SET_BACK = """
+(async () => {
+  const { Columns } = await import("/static/columns.js");
+  const columns = new Columns([{ name: "scene", kind: "softmax", labels: ["street"] }]);
+  const push = (time) => columns.push(time, 0, {}, [[[0], [0, 750]]]);
+  for (const time of [100000, 100100, 100200, 100100]) push(time);
+  const late = [...columns.times];
+  for (const time of [60000, 60100]) push(time);
+  return [late, columns.times, columns.top[0].length];
+})()
+"""
+
+
+def test_timelines_go_on_when_the_clock_is_set_back(browser: Any, recording: str) -> None:
+    with Tab(browser, recording) as tab:
+        late, times, answers = tab.page.evaluate(CLOCK_SET_BACK)
+        assert late == [100000, 100100, 100200], "told again, or out of order: not taken"
+        assert (times, answers) == ([60000, 60100], 2)
+
+
 def test_face_is_framed_in_the_picture(browser: Any) -> None:
     """The frame's colour stands where the face is said to be, and not in its middle."""
     with fed() as (url, _), Tab(browser, url + "#/source/camera%203") as tab:

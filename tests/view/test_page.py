@@ -141,6 +141,18 @@ def test_page_that_nobody_looks_at_gets_events_and_state_alone() -> None:
     assert page.take_still(0) is None
 
 
+def test_page_that_is_looked_at_again_is_told_everything() -> None:
+    page = Page()
+    page.stale = False
+    page.ask(Wish(paused=True))
+    assert not page.stale
+    page.ask(Wish())
+    assert page.stale
+    page.stale = False
+    page.ask(Wish(large=1))
+    assert not page.stale, "it has heard of everything"
+
+
 def test_picture_message_is_a_head_and_the_jpeg() -> None:
     message = picture_message(5, a_still(1.5))
     assert struct.unpack("<HHHHd", message[:16]) == (5, 320, 240, 0, WALL_MS + 1500)
@@ -166,6 +178,14 @@ def test_new_page_is_told_the_last_minutes_thinned_out() -> None:
     assert times[-1] == WALL_MS + 59_500
     assert [row[4] for row in hello["events"]] == ["new", "end"]
     assert hello["labels"][1] == []
+
+
+def test_new_page_is_told_of_labels_after_the_clock_was_set_back() -> None:
+    hub = a_hub("door", config=ViewConfig(minutes=0.5))
+    for index in (100, 110, 20, 30, 40):
+        hub.offer(a_label(index))
+    hub._drain()
+    assert [row[2] for row in hub.hello()["labels"][0]] == [20, 30, 40]
 
 
 def test_hub_takes_in_without_bound_on_time_but_on_memory() -> None:

@@ -1,6 +1,8 @@
 // One source's labels over time, as columns: what the timelines draw and what is shown of a moment.
 
 const SPARE = 512;
+const SET_BACK_MS = 5000;
+/** A label that is older than the last one by more than what may wait on the way: the clock was set back. */
 
 export class Columns {
   /** heads: [{name, kind, labels}]; limit: labels that are kept. */
@@ -20,10 +22,12 @@ export class Columns {
 
   get length() { return this.times.length; }
 
-  /** values: one [said, top] per head. Labels that are older than the last one are not taken. */
+  /** values: one [said, top] per head. A label that is older than the last one is not taken; where the clock was
+      set back, those of the time that is still to come are forgotten. */
   push(time, session, presence, values) {
     const last = this.times.at(-1);
-    if (last !== undefined && time <= last) return false;
+    if (time <= last && time > last - SET_BACK_MS) return false;
+    if (time <= last) this.#cut(this.at(time) + 1);
     this.times.push(time);
     this.sessions.push(session);
     this.presence.push(presence);
@@ -32,9 +36,11 @@ export class Columns {
     return true;
   }
 
-  #trim(count) {
-    for (const column of [this.times, this.sessions, this.presence, ...this.said, ...this.top]) column.splice(0, count);
-  }
+  get #all() { return [this.times, this.sessions, this.presence, ...this.said, ...this.top]; }
+
+  #trim(count) { for (const column of this.#all) column.splice(0, count); }
+
+  #cut(length) { for (const column of this.#all) column.length = length; }
 
   /** The place of the last label that began at `time` or before; -1: there is none. */
   at(time) {

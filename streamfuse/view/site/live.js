@@ -9,6 +9,8 @@ import { Wall } from "./wall.js";
 
 const WALL_MS = 250, DETAIL_MS = 100;
 /** Between two drawings of the timelines: a pixel of the wall's is a second. */
+const UNPAINTED = 50;
+/** Messages that are kept until they are painted: four seconds of them, where a browser does not paint. */
 
 const LINKS = {
   connecting: "connecting", connected: "connected", lost: "connection lost, trying again", full: "too many pages are open",
@@ -28,10 +30,10 @@ export class Live {
       state: (word) => this.#link(word),
     });
     addEventListener("hashchange", () => this.#route(true));
-    document.addEventListener("visibilitychange", () => this.#ask());
+    document.addEventListener("visibilitychange", () => { this.pending = []; this.#ask(); });
     requestAnimationFrame((time) => this.#frame(time));
-    // For tests and benchmarks/bench_view.py: [ms after telling, ms after the tick], and what was missed.
-    globalThis.streamfuseShown = () => ({ delays: this.store.delays, missed: this.store.missed });
+    // For tests and benchmarks/bench_view.py: [ms after telling, ms after the tick], what was missed, what waits.
+    globalThis.streamfuseShown = () => ({ delays: this.store.delays, missed: this.store.missed, unpainted: this.pending.length });
   }
 
   #text(message) {
@@ -42,7 +44,8 @@ export class Live {
       this.#ask();
     } else {
       this.store.news(message);
-      this.pending.push(message);
+      if (!document.hidden) this.pending.push(message); // nothing is painted in a hidden tab
+      if (this.pending.length > UNPAINTED) this.pending.shift();
     }
     this.dirty = true;
   }

@@ -31,6 +31,7 @@ export class Recording {
     this.timeline.canvas.ariaValueMax = (data.end / 1000).toFixed(1);
     main.replaceChildren(this.#page());
     this.#header();
+    addEventListener("themechange", () => this.#show());
     this.seek(this.cursor);
   }
 

@@ -5,6 +5,7 @@ import { coloursOf } from "./colours.js";
 
 const EVENTS = 300;
 const DELAYS = 2000;
+const CLOCK_SET_MS = 5000;
 const YOUNGEST = 30000;
 /** A timeline is at least so long, in ms. */
 
@@ -46,6 +47,7 @@ export class Store {
   }
 
   news(message) {
+    this.#clock(message.now);
     if (message.status) {
       const [names, rows] = message.status;
       names.forEach((name, place) => this.#source(place, name));
@@ -55,6 +57,12 @@ export class Store {
     message.events?.forEach((row) => this.#event(row));
     message.ages?.forEach(([place, ...row]) => this.#age(this.sources[place], row));
     this.missed += message.missed ?? 0;
+  }
+
+  /** Either clock may be set while the page is open; what is only late on its way here is not so late. */
+  #clock(now) {
+    const skew = now - Date.now();
+    if (Math.abs(skew - this.skew) > CLOCK_SET_MS) this.skew = skew;
   }
 
   /** Note how many ms after they were told, and after the end of their tick, a message's labels were shown. */
@@ -82,6 +90,7 @@ export class Store {
 
   #age(source, row) {
     if (!source) return;
+    while (source.ages.at(-1)?.[0] > row[0]) source.ages.pop(); // the clock was set back
     source.ages.push(row);
     if (source.ages.length > this.minutes * 30) source.ages.splice(0, source.ages.length - this.minutes * 30);
   }

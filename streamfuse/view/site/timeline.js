@@ -28,7 +28,6 @@ export class Timeline {
     this.element = el("div", { class: choose ? "timeline choosing" : "timeline" }, this.canvas, this.tip);
     this.sheet = new Sheet(this.canvas, () => this.#layout(), (pen, width) => this.#paint(pen, width));
     this.#listen();
-    addEventListener("themechange", () => this.sheet.draw());
   }
 
   show(from, to, cursor = null) {
