@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamfuse.batch import BatchAnalyzer
 from streamfuse.checkpoint.outputs import RecordedOutputs
 from streamfuse.cli.inline import Run, process_recording
 from streamfuse.cli.inputs import find_jobs
@@ -72,6 +73,8 @@ class Runs:
     labels: dict[str, Any] = field(default_factory=lambda: dict(EASY))
     resume: bool = True
     span: tuple[int, int | None] | None = None
+    together: Callable[[Model], BatchAnalyzer] | None = None
+    """Makes what steps the recordings, as on CUDA; each run is a new process."""
 
     def run(
         self, clip: Path, on_item: Callable[[Label | Event], None] = lambda _: None, stop: Stop | None = None
@@ -81,6 +84,8 @@ class Runs:
             {"outputs": self.outputs | {"checkpoint_s": self.checkpoint_s}, "labels": self.labels}
         )
         run = Run(self.model, config, self.folder, stop or Stop(), self.span, self.resume)
+        if self.together is not None:
+            run = replace(run, together=self.together(self.model))
         (job,) = find_jobs([str(clip)], self.folder)
         report = Report(job)
         real = RecordedOutputs.write

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from streamfuse.batch import BatchAnalyzer
 from streamfuse.checkpoint.record import CheckpointFile, decode_analysed
 from streamfuse.cli.stop import Stop, Stopped
 from streamfuse.errors import SourceRefused
+from streamfuse.model.runtime import Model
 from streamfuse.pipeline import ticks as recorded_ticks
 from streamfuse.pipeline.recorded import process_source
 from streamfuse.types import Event, Label
@@ -47,6 +49,23 @@ def test_killed_at_random_ticks_it_ends_with_the_same_bytes(
     assert kills >= 1
     assert runs.results(clip) == golden(clip)
     assert report.ticks == golden(clip)["labels.jsonl"].count(b"\n")
+
+
+@pytest.mark.parametrize("kind", ["aac.mp4", "pictures.mkv"])
+def test_stepped_in_a_padded_batch_as_on_cuda_it_ends_with_the_same_bytes(
+    model: Model, clips: Clips, tmp_path: Path, kind: str
+) -> None:
+    def batch(model: Model) -> BatchAnalyzer:
+        return BatchAnalyzer(model, streams=1, max_batch=4, max_wait_ms=0, mode="recorded")
+
+    clip, rng, kills = clips(kind), random.Random(kind), 0
+    whole = Runs(model, tmp_path / "whole" / "out", checkpoint_s=3600, together=batch)
+    whole.run(clip)
+    killed = Runs(model, tmp_path / "killed" / "out", together=batch)
+    while killed.run_killed_after(clip, rng.randint(1, 40)) is None:
+        kills += 1
+    assert kills >= 1
+    assert killed.results(clip) == whole.results(clip)
 
 
 def test_killed_late_it_does_not_decode_the_pictures_of_the_beginning_again(

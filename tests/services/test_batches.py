@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 
 from streamfuse.batch import BatchAnalyzer
+from streamfuse.checkpoint.record import Checkpoint, CheckpointFile
 from streamfuse.config import RunConfig
+from streamfuse.model.export import export_model
 from streamfuse.model.runtime import Model, load_model
-from streamfuse.services.analyze import AnalyzeService
+from streamfuse.services.analyze import TURN_MESSAGES, AnalyzeService
 from streamfuse.services.batches import first_tick, stepped_together
-from streamfuse.types import MS, NS, Answer, Picture, SessionStart, Tick, TickHead
+from streamfuse.types import MS, NS, Answer, Carried, Picture, SessionStart, Tick, TickHead
 from streamfuse.wire.headers import End
+from streamfuse.wire.inbox import GapError
+from tests.model.networks import random_network, small_spec
 
 HOP = 100 * MS
 
@@ -81,6 +86,16 @@ class Answers:
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> Model:
     return load_model(tiny_model, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Every branch runs for every row, as on CUDA: then company changes no bit."""
+    path, spec = tmp_path_factory.mktemp("whole") / "model.ts", small_spec()
+    network = random_network(spec)
+    network.shortcuts = False
+    export_model(network, spec, path)
+    return load_model(path, device="cpu")
 
 
 class Bench:
@@ -180,5 +195,146 @@ def test_more_streams_than_the_device_holds_are_refused_and_counted(model: Model
     assert bench.service.counters["refused"] == 2
 
 
+def test_tick_that_is_none_is_refused_and_the_others_are_answered(bench: Bench) -> None:
+    """It must not end the process, as it would within the batch of all."""
+    bench.ticks.bring("a", start(), replace(tick("a", 0), samples=np.zeros(100, np.float32)))
+    bench.ticks.bring("b", start(), tick("b", 0))
+    bench.clock.now_ns = bench.turn()
+    bench.turn()
+    assert bench.told[-1] == ("b", (0, 0)) and bench.service.counters["refused"] == 1
+    assert sum(isinstance(body, Tick) for body in bench.ticks.given_back) == 2, "its credit is given back"
+
+
+def test_messages_are_read_while_a_batch_is_computed(bench: Bench) -> None:
+    """More is there to be read: the answers are not waited for in this turn, but come in the next."""
+    bench.ticks.bring("a", start(), tick("a", 0))
+    bench.ticks.bring("b", *[start(session) for session in range(TURN_MESSAGES - 2)])
+    bench.ticks.bring("b", tick("b", 0, session=TURN_MESSAGES - 3))
+    bench.clock.now_ns += 10 * MS
+    bench.turn()
+    assert ("a", (0, 0)) not in bench.told
+    bench.clock.now_ns += 10 * MS
+    bench.turn()
+    assert bench.told[-2:] == [("a", (0, 0)), ("b", (TURN_MESSAGES - 3, 0))]
+
+
 def test_on_the_cpu_streams_are_stepped_alone(model: Model, tmp_path: Path) -> None:
     assert stepped_together(model, RunConfig(mode="live", run_dir=str(tmp_path))) is None
+    assert stepped_together(model, RunConfig(mode="recorded", run_dir=str(tmp_path))) is None
+
+
+SESSIONS, TICKS = 2, 9
+
+
+class Recordings:
+    """Recordings of the same media through one analyze process, which dies now and then.
+
+    A reader that is started again gives everything from the beginning; a publisher keeps what it was
+    told last, now and then.
+    """
+
+    def __init__(self, model: Model, folder: Path, names: str, seed: int = 0) -> None:
+        self.model, self.names, self.random = model, names, np.random.default_rng(seed)
+        sources = {name: {"input": "clip.mp4", "output": str(folder / name)} for name in names}
+        self.config = RunConfig.model_validate(
+            {
+                "mode": "recorded",
+                "run_dir": str(folder),
+                "sources": sources,
+                "outputs": {"checkpoint_s": 1e-6},
+            }
+        )
+        self.answers: dict[str, dict[tuple[int, int], Answer]] = {name: {} for name in names}
+        self.kept = 0
+        self.begin()
+
+    def begin(self) -> None:
+        together = BatchAnalyzer(
+            self.model, streams=len(self.names), max_batch=4, max_wait_ms=5, mode="recorded"
+        )
+        self.ticks, self.told, self.clock = Ticks(), Answers(), HandClock()
+        self.service = AnalyzeService(
+            "analyze 0", self.model, self.config, self.ticks, self.told, together=together, clock=self.clock
+        )
+        self.left = {name: deque(media(name)) for name in self.names}
+
+    def turn(self) -> None:
+        for name in self.random.permutation(list(self.names)):
+            for _ in range(int(self.random.integers(0, 3))):
+                if self.left[name]:
+                    self.ticks.bring(name, self.left[name].popleft())
+        self.clock.now_ns += int(self.random.integers(0, 8)) * MS
+        self.service.turn(self.clock.now_ns)
+        told, self.told.told = self.told.told, []
+        for name, body in told:
+            if isinstance(body, Answer):
+                self.answers[name][body.head.session, body.head.index] = body
+            if isinstance(body, Carried):
+                self.keep(name, body)
+
+    def keep(self, name: str, carried: Carried) -> None:
+        assert (carried.session, carried.index) == max(self.answers[name]), "of the last answer"
+        self.kept += 1
+        checkpoint = Checkpoint({}, "running", carried.data)
+        CheckpointFile(Path(self.config.sources[name].output)).write(checkpoint)
+
+    def run(self, dies: float = 0.0) -> dict[str, dict[tuple[int, int], Answer]]:
+        ended = 0
+        while ended < len(self.names):
+            self.turn()
+            if self.random.random() < dies:
+                self.begin()
+            ended = sum(isinstance(body, End) for body in self.ticks.given_back)
+        return self.answers
+
+
+def media(name: str) -> list[object]:
+    """The same of every recording: two sessions, then the end."""
+    items: list[object] = []
+    for session in range(SESSIONS):
+        items.append(start(session))
+        for index in range(TICKS):
+            random = np.random.default_rng(100 * session + index)
+            samples = random.normal(0, 0.1, 1952).astype(np.float32)
+            items.append(replace(tick(name, index, session), samples=samples))
+    return [*items, End(source=name, complete=True)]
+
+
+def test_recording_has_the_same_bits_in_any_company_and_whenever_its_process_dies(
+    whole_model: Model, tmp_path: Path
+) -> None:
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "three").mkdir()
+    expected = Recordings(whole_model, tmp_path / "alone", "x").run()["x"]
+    assert len(expected) == SESSIONS * TICKS
+    three = Recordings(whole_model, tmp_path / "three", "abc", seed=1)
+    found = three.run(dies=0.1)
+    assert three.kept > 10
+    for name in "abc":
+        assert list(found[name]) == sorted(found[name]) == list(expected), "in order, none left out"
+        for at, answer in found[name].items():
+            assert answer.warm == expected[at].warm
+            for head, row in answer.probabilities.items():
+                np.testing.assert_array_equal(row, expected[at].probabilities[head])
+
+
+def test_recording_of_which_a_tick_is_missing_goes_no_further(whole_model: Model, tmp_path: Path) -> None:
+    one = Recordings(whole_model, tmp_path, "x")
+    one.ticks.bring("x", start(), tick("x", 0), tick("x", 2))
+    with pytest.raises(GapError, match="no tick of a recording may be missing"):
+        one.service.turn(one.clock.now_ns)
+
+
+def test_publisher_that_is_new_begins_recordings_at_their_checkpoints(
+    whole_model: Model, tmp_path: Path
+) -> None:
+    """Nothing of what was under way is told to it."""
+    one = Recordings(whole_model, tmp_path, "x")
+    one.ticks.bring("x", start(), tick("x", 0))
+    one.told.handle = lambda: True  # type: ignore[method-assign]
+    one.told.box.forget = lambda: None
+    one.service.turn(one.clock.now_ns)
+    one.told.told.clear()
+    one.ticks.bring("x", tick("x", 1))
+    with pytest.raises(GapError, match="got tick 1 of session 0 after -1"):
+        one.service.turn(one.clock.now_ns)
