@@ -134,9 +134,9 @@ class SourceConfig(Section):
     loop: bool = False
     """Live: begin a file again when it ends."""
     decode: DecodeConfig | None = None
-    """In place of the run's own."""
+    """What differs from the run's own, key by key."""
     ticks: TickConfig | None = None
-    """In place of the run's own."""
+    """Likewise."""
     analyzer: str = Field("0", pattern=r"^[a-z0-9_-]{1,32}$")
     """Which analyze process takes its ticks."""
     output: str | None = None
@@ -242,6 +242,16 @@ class AppConfig(Section):
     view: ViewConfig = Field(default_factory=ViewConfig)
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     record: RecordConfig = Field(default_factory=RecordConfig)
+
+    @model_validator(mode="after")
+    def _complete_sources(self) -> Self:
+        for name, source in self.sources.items():
+            own = {
+                "decode": source.decode and source.decode.over(self.decode),
+                "ticks": source.ticks and source.ticks.over(self.ticks),
+            }
+            self.sources[name] = source.model_copy(update=own)
+        return self
 
     @property
     def wants_pictures(self) -> bool:

@@ -205,3 +205,21 @@ def test_schema_describes_every_key() -> None:
     smoothing = schema["$defs"]["LabelConfig"]["properties"]["smoothing_s"]
     assert smoothing["maximum"] == 600
     assert smoothing["description"].startswith("Time constant")
+
+
+def test_source_overrides_single_keys_and_keeps_the_runs_others(tmp_path: Path) -> None:
+    """Also once more through the file that the processes read, and with an override of the command line."""
+    (tmp_path / "run.yaml").write_text(
+        "decode: {read_timeout_s: 3, threads: 2}\n"
+        "ticks: {max_gap_ms: 500}\n"
+        "sources:\n"
+        "  plain: {input: a.mp4}\n"
+        "  own: {input: b.mp4, decode: {threads: 4}, ticks: {hold_max_ms: 7}}\n"
+    )
+    config = load_config(tmp_path / "run.yaml", ["decode.open_timeout_s=9"])
+    assert (config.sources["plain"].decode, config.sources["plain"].ticks) == (None, None)
+    for read in (config, AppConfig.model_validate_json(config.model_dump_json())):
+        own = read.sources["own"]
+        assert own.decode is not None and own.ticks is not None
+        assert (own.decode.threads, own.decode.read_timeout_s, own.decode.open_timeout_s) == (4, 3, 9)
+        assert (own.ticks.hold_max_ms, own.ticks.max_gap_ms) == (7, 500)
