@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from contextlib import suppress
 
 from streamfuse.config_notify import CommandTarget
@@ -23,6 +24,9 @@ class CommandSender:
     def __init__(self, config: CommandTarget) -> None:
         self._run, self._timeout_s = config.run, config.timeout_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+        """Of both: a program is started in one thread and the run ends in another."""
 
     def send(self, notice: Notice) -> None:
         name = os.path.basename(self._run[0])  # noqa: PTH119, a word of a command line
@@ -39,14 +43,15 @@ class CommandSender:
         except (OSError, ValueError) as error:
             got = getattr(error, "strerror", None) or type(error).__name__
             raise NotTaken(f"{name} must be a program that can be started", got=got, again=False) from None
-        self._process = process
+        self._hold(process)
         try:
             process.communicate(notice.body + b"\n", self._timeout_s)
         except subprocess.TimeoutExpired:
             rule = f"{name} must end within {self._timeout_s:g} s"
             raise NotTaken(rule, got="a program that runs", again=False) from None
         finally:
-            self._process = None
+            with self._lock:
+                self._process = None
             _end(process)
         if process.returncode:
             rule, again = f"{name} must exit with 0", process.returncode == TRY_AGAIN
@@ -54,17 +59,28 @@ class CommandSender:
 
     def close(self) -> None:
         """A program that still runs does not outlive us."""
-        process = self._process
-        if process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        with self._lock:
+            self._closed = True
+            if self._process is not None and self._process.returncode is None:
+                _kill(self._process)
+
+    def _hold(self, process: subprocess.Popen[bytes]) -> None:
+        """Let close() know of it; what started while we were closed ends at once."""
+        with self._lock:
+            self._process = process
+            if self._closed:
+                _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a program that still runs, and whatever it has started."""
     if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         process.wait()
     if process.stdin is not None:
         with suppress(OSError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -77,6 +79,40 @@ def test_program_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> Non
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             assert SYSTEM.monotonic_ns() < last_ns, f"{pid} still runs"
             SYSTEM.sleep_ns(NS // 100)
+
+
+def test_program_that_starts_while_the_run_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends between the program's start and our knowing of it."""
+    started, let_go, real = threading.Event(), threading.Event(), subprocess.Popen
+    made: list[subprocess.Popen[bytes]] = []
+
+    def held_up(*words: object, **options: object) -> subprocess.Popen[bytes]:
+        made.append(real(*words, **options))  # type: ignore[call-overload]
+        started.set()
+        assert let_go.wait(20)
+        return made[0]
+
+    monkeypatch.setattr(subprocess, "Popen", held_up)
+    config = {"kind": "command", "run": ["sleep", "1000"], "timeout_s": 300}
+    sender = CommandSender(CommandTarget.model_validate(config))
+    refusals: list[NotTaken] = []
+
+    def send() -> None:
+        try:
+            sender.send(notice())
+        except NotTaken as error:
+            refusals.append(error)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    assert started.wait(20)
+    sender.close()
+    let_go.set()
+    thread.join(20)
+    outlived = thread.is_alive()
+    made[0].kill()
+    assert not outlived
+    assert [str(error) for error in refusals] == ["sleep must exit with 0, got -9"]
 
 
 def test_program_that_runs_when_the_run_ends_is_ended_and_counted_once(tmp_path: Path) -> None:
