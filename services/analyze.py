@@ -331,7 +331,7 @@ def main(arguments: argparse.Namespace) -> None:
         with deadline(DRY_RUN_S, endless):
             model = load_model(
                 config.model.path,
-                device=config.model.device,
+                device=config.device(name),
                 sha256=config.model.sha256,
                 threads=config.model.threads,
             )

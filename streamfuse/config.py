@@ -49,12 +49,15 @@ class TickConfig(Section):
     """How long the last picture stands in for a new one."""
 
 
+DeviceName = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
 class ModelConfig(Section):
     path: str | None = None
     """A model file; unset: the default model inside the package."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     """Refuse a model file with another sha256 before it is loaded."""
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: DeviceName = "auto"
     threads: int = Field(1, ge=1, le=256)
     max_batch: int = Field(64, ge=1, le=4096)
     """CUDA: ticks of different streams that are stepped together; on the CPU each stream is stepped alone."""
@@ -125,6 +128,16 @@ SourceName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x0
 """Stands in labels, metrics and file names."""
 
 
+AnalyzerName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
+
+
+class AnalyzerConfig(Section):
+    """One analyze process of a live run, by the name that its sources give as `analyzer`."""
+
+    device: DeviceName | None = None
+    """In place of model.device, so that each GPU has a process of its own."""
+
+
 class SourceConfig(Section):
     """One source of a run. Its name is its key among the sources."""
 
@@ -137,7 +150,7 @@ class SourceConfig(Section):
     """What differs from the run's own, key by key."""
     ticks: TickConfig | None = None
     """Likewise."""
-    analyzer: str = Field("0", pattern=r"^[a-z0-9_-]{1,32}$")
+    analyzer: AnalyzerName = "0"
     """Which analyze process takes its ticks."""
     output: str | None = None
     """Recorded: folder and stem of the files that are written."""
@@ -232,6 +245,8 @@ class AppConfig(Section):
     outputs: OutputConfig = Field(default_factory=OutputConfig)
     sources: dict[SourceName, SourceConfig] = Field(default_factory=dict)
     """What `run` watches, by name."""
+    analyzers: dict[AnalyzerName, AnalyzerConfig] = Field(default_factory=dict)
+    """Live: the analyze processes that differ from `model`, by the names that sources give as `analyzer`."""
     run_dir: str | None = None
     """Where `run` keeps sockets, locks and session numbers; unset: a folder of its own for these sources."""
     wire: WireConfig = Field(default_factory=WireConfig)
@@ -258,12 +273,25 @@ class AppConfig(Section):
         """Something shows or keeps the sources' pictures."""
         return self.view.address is not None or self.notify.files.takes_snapshots
 
+    @model_validator(mode="after")
+    def _analyzers_have_sources(self) -> Self:
+        used = sorted({source.analyzer for source in self.sources.values()})
+        for name in self.analyzers:
+            if name not in used:
+                raise ValueError(f"analyzers.{name} has no source; sources name {', '.join(used) or 'none'}")
+        return self
+
 
 class RunConfig(AppConfig):
     """What the processes of one run are told: the whole configuration, its mode, and where to meet."""
 
     mode: Mode
     run_dir: str
+
+    @model_validator(mode="after")
+    def _analyzers_have_sources(self) -> Self:
+        """Not of a run: its sources come and go."""
+        return self
 
     def endpoint(self, channel: Channel, analyzer: str = "0") -> str:
         """The address of a channel; there is one of `ticks` for each analyze process."""
@@ -272,3 +300,14 @@ class RunConfig(AppConfig):
             return given.replace("{analyzer}", analyzer)
         name = f"ticks-{analyzer}" if channel == "ticks" else channel
         return f"ipc://{self.run_dir}/{name}.sock"
+
+    def device(self, analyzer: str) -> str:
+        """Where this analyze process runs its model."""
+        own = self.analyzers.get(analyzer)
+        return self.model.device if own is None or own.device is None else own.device
+
+    @property
+    def devices(self) -> list[str]:
+        """Every device that a source is analysed on."""
+        used = {self.device(source.analyzer) for source in self.sources.values()}
+        return sorted(used or {self.model.device})

@@ -28,7 +28,7 @@ RECORDED_SILENCE_NS = 20 * NS
 
 
 def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) -> RunConfig:
-    """What the processes are told: the device by its full name, and paths in it absolute.
+    """What the processes are told: devices by their full names, and paths in it absolute.
 
     raises  BackendError where the device is not there
     """
@@ -39,10 +39,16 @@ def run_config(config: AppConfig, sources: dict[str, SourceConfig], mode: Mode) 
     }
     data = {**config.model_dump(), "sources": placed, "mode": mode, "run_dir": str(run_dir.absolute())}
     data["model"]["device"] = settled_device(config.model.device)
+    data["analyzers"] = _settled_analyzers(config) if mode == "live" else {}
     for section in (data["notify"]["files"], data["record"]):
         if section["folder"] is not None:
             section["folder"] = str(Path(section["folder"]).absolute())
     return RunConfig.model_validate(data)
+
+
+def _settled_analyzers(config: AppConfig) -> dict[str, dict[str, str]]:
+    named = {name: one.device for name, one in config.analyzers.items() if one.device is not None}
+    return {name: {"device": settled_device(device)} for name, device in named.items()}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from streamfuse.checkpoint.identity import settings_identity
 from streamfuse.config import AppConfig, RunConfig
-from streamfuse.errors import WireError
+from streamfuse.errors import ConfigError, WireError
 from streamfuse.model.inspect import inspect_model
 from streamfuse.settings import load_config
 from streamfuse.wire.facts import SCHEMA, write_facts
@@ -18,21 +18,25 @@ SECTIONS = ("labels", "ticks")
 
 
 def describe_recording(config: RunConfig) -> None:
-    """Write the facts of this run's recording, where it makes one. Raises OutputError.
+    """Write the facts of this run's recording, where it makes one. Raises OutputError, ConfigError.
 
     Nothing of the sources but their names and gaps: a recording goes to other people's desks.
     """
     if config.record.folder is None:
         return
+    if len(config.devices) > 1:
+        hint = "leave `analyzers` or `--record` away"
+        raise ConfigError("a recording is made on one device", got=", ".join(config.devices), hint=hint)
+    (device,) = config.devices
     file = inspect_model(config.model.path, sha256=config.model.sha256)
     kept: dict[str, Any] = {section: getattr(config, section).model_dump() for section in SECTIONS}
     kept |= {
         "model": file.path.name,
-        "device": config.model.device,
+        "device": device,
         "threads": config.model.threads,
         "max_gap_ms": {name: one.ticks.max_gap_ms for name, one in config.sources.items() if one.ticks},
     }
-    identity = settings_identity(config, model_sha256=file.sha256, device=config.model.device)
+    identity = settings_identity(config, model_sha256=file.sha256, device=device)
     write_facts(Path(config.record.folder), {"schema": SCHEMA, "config": kept, "identity": identity})
 
 

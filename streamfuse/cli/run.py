@@ -58,6 +58,12 @@ class Duration(click.ParamType[int]):
 @click.option("-o", "--output", metavar="DIR", help="Also write <source>.jsonl files there.")
 @click.option("--json", "as_json", is_flag=True, help="Labels as JSON lines on stdout; so in a pipe anyway.")
 @click.option("--events", "events_only", is_flag=True, help="With --json: events in place of labels.")
+@click.option(
+    "--realtime",
+    is_flag=True,
+    expose_value=False,
+    help="Play a file at its own pace. So `run` does anyway; as fast as possible is `streamfuse process`.",
+)
 @click.option("--loop", is_flag=True, help="Begin a file again when it ends.")
 @click.option("--allow-hls", is_flag=True, help="Accept HLS playlists, which name further addresses to open.")
 @click.option(

@@ -73,13 +73,15 @@ class Screen:
         self.missed = 0
         """Labels and events that were published and have not come here."""
         self._told_of_loss = False
+        self._troubles: dict[str, set[str]] = {}
+        """What was said of each source since it last delivered."""
         self._stdout = PatientStream(sys.stdout.fileno()) if show_json else None
         self._lines: StreamLines | None = None
         if self._stdout is not None:
             self._lines = StreamLines(cast(TextIO, self._stdout), labels=not events_only, events=events_only)
         self._console = Console(stderr=True)
         self._began_ns = self._drawn_ns = SYSTEM.monotonic_ns()
-        self._device = config.model.device
+        self._device = ", ".join(config.devices)
         self._live = None if show_json else Live(console=Console(), auto_refresh=False)
 
     @property
@@ -106,10 +108,21 @@ class Screen:
 
     def on_progress(self, report: Progress) -> None:
         self.board.on_progress(report)
+        if report.service == "decode" and self._live is None:
+            self._tell_trouble(report)
         lost = report.counters.get("lines_lost", 0)
         if lost and report.service == "publish" and not self._told_of_loss:
             self._told_of_loss = True
             self.say("publish: labels cannot be written to their files, and are lost; its log says why")
+
+    def _tell_trouble(self, report: Progress) -> None:
+        """Where no table shows it: each trouble of a source that is tried again, once until it delivers."""
+        if report.state == "running":
+            self._troubles.pop(report.source, None)
+        told = self._troubles.setdefault(report.source, set())
+        if report.state == "waiting" and report.error and report.error not in told:
+            told.add(report.error)
+            self.say(f"decode {report.source}: {report.error}; it is tried again")
 
     def on_label(self, label: Label) -> None:
         self.board.on_label(label, SYSTEM.monotonic_ns())

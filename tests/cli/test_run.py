@@ -39,6 +39,14 @@ def test_file_with_an_equals_sign_in_its_name_is_a_file(
     assert names("take=2.mp4") == {"take=2": "take=2.mp4"}
 
 
+def test_realtime_says_what_run_does_anyway(run: Run) -> None:
+    ran = run("run", "--realtime", "--help")
+    assert ran.code == 0
+    assert "--realtime" in ran.out and "Play a file at its own pace" in ran.out
+    ran = run("run", "--realtime")
+    assert ran.complaints[0].startswith("streamfuse: a run needs at least one source")
+
+
 def test_name_used_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"each source has a name of its own, got door twice"):
         names("door=/dev/video0", "door=/dev/video1")

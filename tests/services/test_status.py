@@ -162,3 +162,7 @@ def test_build_says_what_is_running_and_where(desk: Desk) -> None:
     desk.report("analyze", "0", device="cuda:0")
     desk.status.turn()
     assert desk.metric("build_info", mode="live", model="meter", device="cuda:0") == 1
+    desk.report("analyze", "b", device="cuda:1")
+    desk.report("analyze", "0", device="cuda:0")
+    desk.status.turn()
+    assert desk.metric("build_info", mode="live", model="meter", device="cuda:0, cuda:1") == 1
