@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from streamfuse.checkpoint.plan import closing, finished, look
 from streamfuse.checkpoint.record import CheckpointFile, decode_analysed, decode_told, encode
 from streamfuse.clock import Clock
 from streamfuse.config import RunConfig
-from streamfuse.kernels.backend import choose_device
+from streamfuse.errors import OutputError
 from streamfuse.labels.events import EventTracker
 from streamfuse.labels.smooth import Labeller
 from streamfuse.media.source import parse_source
@@ -30,11 +30,19 @@ class RecordingOutput:
 
     Answers that came before, from an analyzer that went back to the checkpoint, are passed over.
 
-    raises  OutputError; GapError where an answer is missing
+    gets_on  called again and again while what was told before is told to outputs that are made anew
+    raises   OutputError; SourceError where an output reads the recording too; GapError where an answer is
+             missing
     """
 
     def __init__(
-        self, name: str, config: RunConfig, model: ModelFile, patience: Patience | None, clock: Clock
+        self,
+        name: str,
+        config: RunConfig,
+        model: ModelFile,
+        patience: Patience | None,
+        clock: Clock,
+        gets_on: Callable[[], None] = lambda: None,
     ) -> None:
         self.name, self._config, self._clock = name, config, clock
         chosen = config.sources[name]
@@ -62,6 +70,7 @@ class RecordingOutput:
             span=chosen.span_ns,
             resume=told,
             patience=patience,
+            gets_on=gets_on,
         )
         self._keeper = None
         if self._base is not None and self.outputs.resumable:
@@ -147,13 +156,12 @@ class RecordingOutput:
 
 
 def identity_of(name: str, config: RunConfig, model: ModelFile) -> Identity:
-    """What the recording's checkpoint says of this run."""
+    """What the recording's checkpoint says of this run. OutputError where the recording cannot be read."""
     chosen = config.sources[name]
-    return identity(
-        parse_source(chosen.input, allow_hls=chosen.allow_hls),
-        name,
-        config,
-        model_sha256=model.sha256,
-        device=str(choose_device(config.model.device)),
-        span=chosen.span_ns,
-    )
+    source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
+    facts = {"model_sha256": model.sha256, "device": config.model.device}
+    try:
+        return identity(source, name, config, **facts, span=chosen.span_ns)
+    except OSError as error:
+        rule = "a recording must stay readable until it is done"
+        raise OutputError(rule, got=error.strerror, where=source.display) from error

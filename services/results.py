@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from streamfuse.errors import OutputError
+from streamfuse.errors import StreamfuseError
 from streamfuse.sinks.durable import write_whole
 
 
@@ -33,7 +33,7 @@ class Results:
     def failed(self, name: str, reason: str) -> None:
         self._write(name, "failed", error=reason)
 
-    def unwritten(self, name: str, error: OutputError) -> None:
+    def unwritten(self, name: str, error: StreamfuseError) -> None:
         self._write(name, "unwritten", error=str(error))
 
     def _write(self, name: str, status: str, **said: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class RecordedOutputs:
     base       folder and stem; None: nothing is written
     resumable  what a checkpoint remembers is enough to go on: sinks that are made anew need the lines of
                labels and events for it
+    gets_on    called with each of those lines
     raises     OutputError
     """
 
@@ -40,6 +41,7 @@ class RecordedOutputs:
         span: tuple[int, int | None] | None = None,
         resume: Told | None = None,
         patience: Patience | None = None,
+        gets_on: Callable[[], None] = lambda: None,
     ) -> None:
         self.shares = LabelShares()
         self.start_ns = self.end_ns = 0
@@ -54,7 +56,7 @@ class RecordedOutputs:
         self.resumable = not replaying or (config.outputs.labels and config.outputs.events)
         try:
             if resume is not None and base is not None:
-                self._go_on(resume, base, replaying)
+                self._go_on(resume, base, replaying, gets_on)
         except BaseException:
             self.close(complete=False)
             raise
@@ -117,10 +119,13 @@ class RecordedOutputs:
         }
         return json.dumps(said, allow_nan=False).encode()
 
-    def _go_on(self, resume: Told, base: Path, replaying: Sequence[FileSink]) -> None:
+    def _go_on(
+        self, resume: Told, base: Path, replaying: Sequence[FileSink], gets_on: Callable[[], None]
+    ) -> None:
         self.shares.state, self.start_ns, self.end_ns = resume.shares, resume.start_ns, resume.end_ns
         if replaying:
             for told in _lines_of(base):
+                gets_on()
                 for sink in replaying:
                     _give(sink, told)
 

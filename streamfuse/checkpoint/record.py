@@ -6,6 +6,7 @@ replaced as a whole, so it is the old one or the new one; one that is damaged is
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from streamfuse.ticks.resume import ResumePoint
 
 _MAGIC = b"streamfuse.checkpoint/1\n"
 _DIGEST_BYTES = 32
+_NONE_THERE = frozenset({errno.ENOENT, errno.ENAMETOOLONG})
 
 
 class Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -104,13 +106,13 @@ class CheckpointFile:
 
     def read(self) -> Checkpoint | None:
         """The checkpoint, or None where there is none. OutputError where it cannot be believed."""
-        try:
-            with told(self.path, "a checkpoint must be readable"):
+        with told(self.path, "a checkpoint must be readable"):
+            try:
                 data = self.path.read_bytes()
-        except OutputError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
+            except OSError as error:
+                if error.errno in _NONE_THERE:
+                    return None
+                raise
         head = len(_MAGIC) + _DIGEST_BYTES
         body = data[head:]
         whole = data.startswith(_MAGIC) and hashlib.sha256(body).digest() == data[len(_MAGIC) : head]

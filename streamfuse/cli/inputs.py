@@ -90,7 +90,7 @@ def _distinct(text: str, one: _Found) -> str:
 
 def _find(text: str, output: Path) -> Iterator[_Found]:
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  also for a name that is too long, which Path.is_dir() raises for
         yield from _find_in_folder(text, path, output)
         return
     try:

@@ -21,6 +21,8 @@ LEAST_FONT = 12
 """Pixels; below this the letters of Pillow's font run together."""
 FONT_SHARE = 0.042
 """Of the short side: 45 px at 1080p."""
+_NOTHING = "-"
+"""Where there is no label. Pillow's font has no dash that is longer."""
 KEPT = 64
 """Panels kept drawn; scores have two decimals, so the same ones come back."""
 BACK, INK, SOFT, TROUGH = (12, 14, 18, 178), (255, 255, 255, 255), (186, 193, 204, 255), (255, 255, 255, 46)
@@ -126,9 +128,9 @@ def blend(planes: tuple[U8, U8, U8], panel: Panel) -> None:
 def _row(name: str, said: HeadLabel) -> Row:
     """(head, words, score or None) as shown; several labels at once are joined."""
     if said.labels is None:
-        return name, said.label or "–", None if said.score is None else round(said.score, 2)
+        return name, said.label or _NOTHING, None if said.score is None else round(said.score, 2)
     words = ", ".join(label for label, _ in said.labels[:3])
-    return name, words or "–", round(said.labels[0][1], 2) if said.labels else None
+    return name, words or _NOTHING, round(said.labels[0][1], 2) if said.labels else None
 
 
 def _yuv(rgb: npt.NDArray[np.float64], matrix: Matrix, full_range: bool) -> list[npt.NDArray[np.float64]]:

@@ -34,7 +34,8 @@ class WatchLimits:
 
     start_ns     from start to the first progress; imports of torch and warm-up are in it
     silence_ns   without progress while running. A report is due every 0.5 s, so that with one look
-                 every 0.1 s a stopped process is noticed within 3.5 s
+                 every 0.1 s a stopped process is noticed within 3.5 s. Recordings get 20 s (cli.launch):
+                 nobody waits for their next label, and being killed costs work done
     restarts     at most this many within window_ns, as Erlang/OTP's supervisors count them
     cap_ns       pause between restarts once the budget is spent, where the cause is outside
     outside      True: the cause may lie outside (a hostile camera), keep trying at the cap;

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import modes
 from tests.cli.conftest import Ran, Run, lines_of
 from tests.clips import Clip, corrupted, png_bomb, truncated
 
@@ -36,7 +37,13 @@ ACCEPTED = "a recording must be a video or audio file of an accepted format, "
 
 def make_bad(kind: str, folder: Path, clip: Path) -> Path:
     path = folder / "bad.mp4"
-    if kind == "folder without media":
+    if kind == "name too long":
+        path = folder / ("bad" * 100 + ".mp4")
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    elif kind == "below a file":
+        path = clip / "bad.mp4"
+    elif kind == "folder without media":
         path = folder / "bad"
         path.mkdir()
         (path / "notes.txt").write_text("no media here")
@@ -58,29 +65,65 @@ def make_bad(kind: str, folder: Path, clip: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("missing", ["a source must exist, got No such file or directory"]),
-        ("folder without media", ["a folder must hold media files, got none"]),
-        ("0 bytes", [ACCEPTED + "got an empty file"]),
-        ("text", [ACCEPTED + "got Invalid data"]),
-        ("random", [ACCEPTED + "got Invalid data"]),
-        ("no moov", [r"an mp4 must have its index \(moov\), got none"]),
-        ("ffconcat", [ACCEPTED + "got a playlist"]),
-        ("m3u8", [ACCEPTED + "got a playlist"]),
-        ("huge png", [ACCEPTED + "got a still image"]),
-    ],
-)
+KINDS = {
+    "missing": "a source must exist, got No such file or directory",
+    "name too long": "a source must exist, got File name too long",
+    "link to itself": "a source must exist, got Too many levels of symbolic links",
+    "below a file": "a source must exist, got Not a directory",
+    "folder without media": "a folder must hold media files, got none",
+    "0 bytes": ACCEPTED + "got an empty file",
+    "text": ACCEPTED + "got Invalid data",
+    "random": ACCEPTED + "got Invalid data",
+    "no moov": r"an mp4 must have its index \(moov\), got none",
+    "ffconcat": ACCEPTED + "got a playlist",
+    "m3u8": ACCEPTED + "got a playlist",
+    "huge png": ACCEPTED + "got a still image",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_bad_input_is_one_line_and_the_others_are_processed(
-    process: Run, clip: Path, tmp_path: Path, kind: str, words: list[str]
+    process: Run, clip: Path, tmp_path: Path, kind: str
 ) -> None:
     bad = make_bad(kind, tmp_path, clip)
     ran = process(bad, clip)
-    assert_refused(ran, tmp_path / "out", bad, *words)
+    assert_refused(ran, tmp_path / "out", bad, KINDS[kind])
     assert len(lines_of(tmp_path / "out" / "clip.labels.jsonl")) == 20
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [entry["status"] for entry in summary["files"]] == ["failed", "done"]
+
+
+def test_bad_inputs_of_every_kind_cost_a_good_one_nothing_over_processes(
+    tiny_model: Path, clip: Path, tmp_path: Path
+) -> None:
+    """One run of the default kind: one line each, and nothing else; the good one is done."""
+    expected = {}
+    for number, (kind, words) in enumerate(KINDS.items()):
+        (folder := tmp_path / str(number)).mkdir()
+        expected[make_bad(kind, folder, clip)] = words
+    locked = tmp_path / "locked.mp4"
+    locked.write_bytes(clip.read_bytes())
+    locked.chmod(0)
+    expected[locked] = "a source must be readable, got Permission denied"
+    out = tmp_path / "out"
+    main = ("-m", "streamfuse.cli.main", "process", *expected, clip)
+    done = subprocess.run(
+        modes.python(*main, "-o", out, "--model", tiny_model, "--device", "cpu"),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    told = [line for line in done.stderr.splitlines() if line.startswith("streamfuse: ")]
+    assert (done.returncode, len(told)) == (1, len(expected)), done.stderr
+    for bad, words in expected.items():
+        (line,) = [line for line in told if f"[{bad}]" in line]
+        assert re.search(words, line), line
+    assert len(lines_of(out / "clip.labels.jsonl")) == 20
+    assert {path.name.partition(".")[0] for path in out.iterdir() if path.name[0] != "."} == {
+        "clip",
+        "summary",
+    }
 
 
 def test_cut_off_recording_is_labelled_to_the_cut_and_says_so(process: Run, tmp_path: Path) -> None:
@@ -102,15 +145,21 @@ def test_corrupt_packets_cost_packets_not_the_run(process: Run, tmp_path: Path) 
     assert len(lines_of(tmp_path / "out" / "bad.labels.jsonl")) >= 20
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_output_that_may_not_be_written_is_told_before_any_work(
-    process: Run, clip: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "out").mkdir(mode=0o500)
-    ran = process(clip)
+def test_output_that_may_not_be_written_is_told_before_any_work(clip: Path, tmp_path: Path) -> None:
+    (out := tmp_path / "out").mkdir(mode=0o500)
+    main = modes.python("-m", "streamfuse.cli.main", "process", clip, "-o", out)
+    done = subprocess.run(main, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    rule = "the output folder must be one that can be written to, got errno 13 (Permission denied)"
+    assert line == f"streamfuse: {rule} [{out}/summary.json]"
+
+
+def test_output_where_nobody_may_write_is_told_before_any_work(run: Run, clip: Path) -> None:
+    ran = run("process", clip, "-o", "/proc/nope")
+    (line,) = ran.err.splitlines()
     assert ran.code == 1
-    (line,) = ran.complaints
-    assert "the output folder must be one that can be written to, got errno 13" in line
+    assert line.startswith("streamfuse: the output folder must be one that can be written to, got errno ")
 
 
 def test_output_below_a_file_is_told_before_any_work(process: Run, clip: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from streamfuse.cli.inputs import Job, find_jobs
 from streamfuse.media.source import FileSource
+from tests.modes import modes_bind
 
 
 def touch(*paths: Path) -> None:
@@ -81,18 +82,21 @@ def test_folder_without_media_is_told(tmp_path: Path) -> None:
     assert str(job.error) == f"a folder must hold media files, got none [{tmp_path / 'in'}]"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 def test_folder_that_may_not_be_read_is_told(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.mp4", tmp_path / "in" / "locked" / "b.mp4")
     (tmp_path / "in" / "locked").chmod(0)
-    try:
+    with modes_bind():
         jobs = find_jobs([str(tmp_path / "in")], tmp_path / "out")
-    finally:
-        (tmp_path / "in" / "locked").chmod(0o700)
+    (tmp_path / "in" / "locked").chmod(0o700)
     assert [str(job.error) for job in jobs if job.error] == [
         f"a folder must be readable, got Permission denied [{tmp_path / 'in' / 'locked'}]"
     ]
     assert "a" in stems(jobs)
+
+
+def test_name_that_no_file_can_have_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (job,) = find_jobs(["a" * 300 + ".mp4"], tmp_path / "out")
+    assert isinstance(job.source, FileSource)
 
 
 @pytest.mark.parametrize("text", ["rtsp://user:hunter2@camera/1", "udp://239.0.0.1:1234", "/dev/video0"])

@@ -11,14 +11,16 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import ImageFont
 
 from streamfuse.config import DecodeConfig, TickConfig
 from streamfuse.errors import OutputError
 from streamfuse.media.source import parse_source
+from streamfuse.sinks.caption import _row
 from streamfuse.sinks.overlay import OverlayVideo
 from streamfuse.types import NS
 from tests.clips import Clip, flash_and_beep, joined, read_index, truncated
-from tests.sinks.made import make_label, said
+from tests.sinks.made import make_label, said, said_many
 
 LIMITED = """
 import resource, sys
@@ -120,6 +122,14 @@ def test_overlay_letters_are_light_on_dark_and_large_enough(tmp_path: Path, widt
     light = np.flatnonzero((part > 190).any(1))
     letters = max(np.split(light, np.flatnonzero(np.diff(light) > 1) + 1), key=len)
     assert len(letters) >= max(8, height // 40)
+
+
+def test_overlay_words_have_letters_in_the_font() -> None:
+    """A dash that Pillow's font lacks was drawn as a crossed box."""
+    font = ImageFont.load_default(20)
+    for said_of_it in (said_many(), said("street", 0.5), said_many(("rain", 0.9))):
+        for letter in _row("sound", said_of_it)[1]:
+            assert bytes(font.getmask(letter)) != bytes(font.getmask("\uffff")), letter
 
 
 @pytest.mark.parametrize("rotation", [90.0, 180.0, 270.0])
