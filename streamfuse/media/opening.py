@@ -13,13 +13,14 @@ import av.error
 from av.codec.hwaccel import HWAccel
 from av.stream import Discard, Disposition
 
+from streamfuse.clock import SYSTEM
 from streamfuse.config import DecodeConfig
-from streamfuse.errors import BackendError, SourceError, SourceRefused
+from streamfuse.errors import BackendError, SourceError, SourceLost, SourceRefused
 from streamfuse.media.faults import PYAV_ERRORS, source_error
 from streamfuse.media.limits import check_codec, check_picture, check_sound, decoder_options, open_options
 from streamfuse.media.source import DeviceSource, FileSource, LavfiSource, Source, UrlSource
 from streamfuse.media.timeline import Unwrapper
-from streamfuse.types import Mode, Track
+from streamfuse.types import NS, Mode, Track
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -112,7 +113,7 @@ def _file_address(source: FileSource) -> str:
 def _open(
     source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
 ) -> Input:
-    container = _container(source, address, form, extra, decode, mode)
+    container = _in_time(source, address, form, extra, decode, mode)
     try:
         streams = choose_streams(container, source, decode)
         for stream in container.streams:
@@ -124,6 +125,21 @@ def _open(
         container.close()
         raise
     return Input(container, streams, Unwrapper(_WRAP_BITS.get(container.format.name)))
+
+
+def _in_time(
+    source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
+) -> InputContainer:
+    """The opened container. What FFmpeg makes of a wait that it had to give up depends on the protocol."""
+    began_ns = SYSTEM.monotonic_ns()
+    try:
+        return _container(source, address, form, extra, decode, mode)
+    except SourceLost:
+        waited_s = min(decode.open_timeout_s, decode.read_timeout_s)
+        if SYSTEM.monotonic_ns() - began_ns < waited_s * NS:
+            raise
+        got = f"no stream within {waited_s:g} s"
+        raise SourceLost("nothing came in time", got=got, where=source) from None
 
 
 def _container(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,4 +106,20 @@ def test_run_on_a_device_that_is_not_there_ends_with_1_and_one_line(meter: Path)
         assert run.wait() == 1
         (line,) = run.complaints()
         assert "device cuda:99" in line
-        assert {p["restarts"] for p in run.status()} == {0}
+        assert "is running" not in run.stderr.read_text()
+
+
+def test_camera_that_never_answers_is_told_once_and_tried_again(meter: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        silent = f"rtsp://viewer:{SECRETS[0]}@127.0.0.1:{listener.getsockname()[1]}/cam"
+        options = ("--set", "decode.open_timeout_s=1")
+        with LiveRun({"good": GOOD, "silent": silent}, *options, model=meter, metrics=True) as run:
+            run.until(
+                lambda: (run.metric("streamfuse_reconnects_total", source="silent") or 0) >= 2,
+                "two more tries",
+            )
+            run.until(lambda: run.labels("good"), "labels of good")
+            assert run.stop() == 0
+            (line,) = run.complaints()
+            assert "decode silent: nothing came in time" in line
+            assert line.endswith("it is tried again") and SECRETS[0] not in line

@@ -152,7 +152,7 @@ def test_rtsp_answers(code: int, kind: type[SourceError]) -> None:
 
 @pytest.mark.parametrize("text", ["http://{}/x", "rtsp://{}/x", "rtmp://{}/x/y"])
 def test_a_server_that_never_answers(text: str) -> None:
-    with tcp_server(hold) as server, pytest.raises(SourceLost) as caught:
+    with tcp_server(hold) as server, pytest.raises(SourceLost, match="nothing came in time") as caught:
         live(text.format(f"u:s3cR3t@127.0.0.1:{server.port}"))
     assert "s3cR3t" not in str(caught.value)
 
