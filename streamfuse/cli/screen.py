@@ -81,7 +81,7 @@ class Screen:
             self._lines = StreamLines(cast(TextIO, self._stdout), labels=not events_only, events=events_only)
         self._console = Console(stderr=True)
         self._began_ns = self._drawn_ns = SYSTEM.monotonic_ns()
-        self._device = config.model.device
+        self._device = ", ".join(config.devices)
         self._live = None if show_json else Live(console=Console(), auto_refresh=False)
 
     @property
