@@ -1,16 +1,18 @@
 """The CUDA kernels against the GPU's own limits and against torch on the same GPU; the CPU twins always.
 
-    python benchmarks/bench_cuda.py [--rounds 200]
+    python benchmarks/bench_cuda.py [--rounds 1000]
     NUMBA_ENABLE_CUDASIM=1 python benchmarks/bench_cuda.py --smoke     every line, tiny sizes, no meaning
 
-Without a GPU it measures the CPU part and says what waits. Kernels alone are timed with events over
-data that lies on the device, rotating among several inputs so that no cache holds them; a tick is timed
-from host memory to finished features.
+Without a GPU it measures the CPU part and says what waits. Kernels alone are timed over data that lies on
+the device, between two events with LAUNCHES calls in between, for ours and for the peers alike: one call
+alone would be timed with its way from Python to the device. Inputs rotate, so that no cache holds them. A
+tick is timed from host memory to probabilities, in batches of the product's own size and in one of all.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +21,8 @@ from typing import Any
 import numpy as np
 import report
 
-from streamfuse.batch import BatchAnalyzer
+from streamfuse.batch import AT_ONCE, BatchAnalyzer
+from streamfuse.config import ModelConfig
 from streamfuse.kernels.backend import cuda_missing
 from streamfuse.kernels.frame_window import FrameSpec, frame_window
 from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
@@ -33,6 +36,7 @@ SPEC, FRAME = MfccSpec(), FrameSpec()
 TICK = 1600
 FRAMES = TICK // SPEC.hop_length
 HOP_NS = 100_000_000
+LAUNCHES = 1 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else 16
 Rows = list[dict[str, Any]]
 
 
@@ -49,7 +53,7 @@ def row(case: str, name: str, milliseconds: list[float], **more: Any) -> dict[st
 
 
 def on_device(stream: Any, calls: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Milliseconds of each call on the device, between events."""
+    """Milliseconds of a call on the device: LAUNCHES of them between two events, divided."""
     from numba import cuda
 
     for call in calls:
@@ -58,10 +62,11 @@ def on_device(stream: Any, calls: list[Callable[[], Any]], rounds: int) -> list[
     taken = []
     for turn in range(rounds):
         start.record(stream)
-        calls[turn % len(calls)]()
+        for launch in range(LAUNCHES):
+            calls[(turn + launch) % len(calls)]()
         stop.record(stream)
         stop.synchronize()
-        taken.append(float(start.elapsed_time(stop)))
+        taken.append(float(start.elapsed_time(stop)) / LAUNCHES)
     return taken
 
 
@@ -148,6 +153,8 @@ def torchaudio_rows(case: str, hosts: list[np.ndarray], rounds: int) -> Rows:
     module.amplitude_to_DB.top_db = None
     inputs = [torch.from_numpy(host).cuda() for host in hosts]
     with torch.inference_mode():
+        got = module(inputs[0]).transpose(1, 2).cpu().numpy() * (np.log(10) / 10)
+        check("torchaudio's MFCC", got, mfcc_with_context(hosts[0], SPEC), 0.1)
         return [row(case, "torchaudio", torch_times([lambda x=x: module(x) for x in inputs], rounds))]
 
 
@@ -180,10 +187,11 @@ def cupy_rows(case: str, hosts: list[np.ndarray], rounds: int) -> Rows:
     taken = []
     for turn in range(rounds + 3):
         start.record(stream)
-        convert(inputs[turn % len(inputs)])
+        for launch in range(LAUNCHES):
+            convert(inputs[(turn + launch) % len(inputs)])
         stop.record(stream)
         stop.synchronize()
-        taken.append(float(cp.cuda.get_elapsed_time(start, stop)))
+        taken.append(float(cp.cuda.get_elapsed_time(start, stop)) / LAUNCHES)
     return [row(case, "CuPy and cuFFT", taken[3:])]
 
 
@@ -196,10 +204,11 @@ def torch_times(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
     for turn in range(rounds):
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        calls[turn % len(calls)]()
+        for launch in range(LAUNCHES):
+            calls[(turn + launch) % len(calls)]()
         stop.record()
         stop.synchronize()
-        taken.append(float(start.elapsed_time(stop)))
+        taken.append(float(start.elapsed_time(stop)) / LAUNCHES)
     return taken
 
 
@@ -266,13 +275,14 @@ def bench_tick(streams: int, rounds: int) -> Rows:
     return [row("tick without the model, 384x216 + 100 ms", f"{streams} streams", on_host(tick, rounds))]
 
 
-def bench_full_tick(streams: int, rounds: int, device: str) -> Rows:
+def bench_full_tick(streams: int, max_batch: int, rounds: int, device: str) -> Rows:
     """Ticks in host memory to probabilities of every stream: upload, both kernels, the model, download.
 
-    The tick is due for all streams at once, every 100 ms: what it takes is what a stream waits.
+    The tick is due for all streams at once, every 100 ms: what it takes is what a stream waits. The pictures
+    show no face: following one is work of the CPU for each stream (bench_faces.py), and comes on top.
     """
     model = load_model(device=device)
-    batch = BatchAnalyzer(model, streams=streams, max_batch=streams, max_wait_ms=0, mode="recorded")
+    batch = BatchAnalyzer(model, streams=streams, max_batch=max_batch, max_wait_ms=0, mode="live")
     shown = [picture(384, 216, seed % 16) for seed in range(streams)]
     sound = np.random.default_rng(0).normal(0, 0.1, (streams, TICK + SPEC.context_samples)).astype(np.float32)
     names = [f"camera {n}" for n in range(streams)]
@@ -285,14 +295,20 @@ def bench_full_tick(streams: int, rounds: int, device: str) -> Rows:
         for n, name in enumerate(names):
             head = TickHead(name, 0, at, at * HOP_NS, HOP_NS, "ok", "ok")
             batch.add(Tick(head, shown[n], sound[n]), 0)
-        if len(batch.step()) != streams:
+        answers = 0
+        while (waiting := batch.due_ns() is not None) or batch.under_way:
+            if waiting and batch.under_way < AT_ONCE:  # packed while the one before it is stepped
+                batch.begin()
+            else:
+                answers += len(batch.collect())
+        if answers != streams:
             raise SystemExit("a stream has no answer")
 
     for _ in range(5):
         tick()
     taken = on_host(tick, rounds)
     per_second = streams * 1e3 / statistics.median(taken)
-    case = f"tick with the model on {device}, 384x216 + 100 ms"
+    case = f"tick with the model on {device}, 384x216 + 100 ms, at most {max_batch} in a batch"
     return [row(case, f"{streams} streams", taken, streams_at_10_hz=round(per_second / 10))]
 
 
@@ -303,7 +319,7 @@ def check(what: str, got: np.ndarray, expected: np.ndarray, bound: float) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does every line run?")
     options = parser.parse_args()
     rounds, smoke = (1, True) if options.smoke else (options.rounds, False)
@@ -315,7 +331,8 @@ def main() -> None:
         rows += bench_frames(1 if smoke else 256, *((16, 12) if smoke else (1920, 1080)), rounds, limit)
         for streams in (1,) if smoke else (1, 16, 64, 256, 1024):
             rows += bench_tick(streams, rounds)
-            rows += bench_full_tick(streams, rounds, "cpu" if smoke else "cuda")
+            for max_batch in sorted({min(streams, ModelConfig().max_batch), streams}):
+                rows += bench_full_tick(streams, max_batch, rounds, "cpu" if smoke else "cuda")
     print(report.table(rows))
     for each in rows:
         if "share_of_copy" in each:

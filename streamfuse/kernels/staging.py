@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import cuda
+
+# Few cameras are a small grid, and rightly; numba would advise more of them at every first launch.
+warnings.filterwarnings("ignore", message=r"Grid size \d+ will likely result in GPU under-utilization")
 
 I32 = npt.NDArray[np.int32]
 _SMALLEST = 1 << 14
