@@ -21,6 +21,10 @@ SETTLED = 0.1
 """Share of the reconnects after which a process is taken to have all it needs."""
 BROKEN = ("ends", "again", "resets")
 SHM = Path("/dev/shm")
+GROWTH = 20_000_000
+"""Bytes by which a process may grow between SETTLED and the end."""
+HANDLES, THREADS = 2, 1
+"""One connection more or less may be open at the moment of looking."""
 SPARE_LOG = "logs/analyze-0-spare.log"
 
 
@@ -32,11 +36,22 @@ class Holding:
     handles: int
     threads: int
 
+    def leaks(self, later: Holding, role: str) -> list[str]:
+        lines = []
+        if later.rss - self.rss > GROWTH:
+            lines.append(f"{role} grew by {(later.rss - self.rss) / 1e6:.1f} MB, aim {GROWTH / 1e6:.0f}")
+        if abs(later.handles - self.handles) > HANDLES:
+            lines.append(f"{role}: {self.handles} -> {later.handles} file descriptors")
+        if abs(later.threads - self.threads) > THREADS:
+            lines.append(f"{role}: {self.threads} -> {later.threads} threads")
+        return lines
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a soak: what was done, and each process at SETTLED and at the end, by its role."""
+    """Of a soak: what was asked for and done, and each process at SETTLED and at the end, by its role."""
 
+    asked: tuple[int, int]
     ticks: int
     reconnects: int
     before: dict[str, Holding]
@@ -44,9 +59,25 @@ class Outcome:
     shm_before: int
     shm_after: int
 
+    def missed(self) -> list[str]:
+        """Every aim that was missed, one line each."""
+        lines = []
+        if self.ticks < self.asked[0] or self.reconnects < self.asked[1]:
+            asked = "{} and {}".format(*self.asked)
+            lines.append(f"{self.ticks} ticks and {self.reconnects} reconnects by the deadline, not {asked}")
+        for role in self.before.keys() - self.after.keys():
+            lines.append(f"{role} was replaced")
+        for role in self.before.keys() & self.after.keys():
+            lines += self.before[role].leaks(self.after[role], role)
+        if not self.before:
+            lines.append("no process was looked at: too few reconnects")
+        if self.shm_after > self.shm_before:
+            lines.append(f"/dev/shm: {self.shm_before} -> {self.shm_after} entries")
+        return lines
+
 
 def soak(model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: float) -> Outcome:
-    """Watch four sources, three of which end or are reset every few seconds, until both numbers are there."""
+    """Watch four sources, three of which end or are reset all the time, to both numbers or the deadline."""
     clip = Clip(seconds=CLIP_S, width=160, height=120, fps=10, container="mpegts").write(folder / "soak.ts")
     with ExitStack() as stack:
         base = stack.enter_context(http_camera(clip, CLIP_S))
@@ -66,19 +97,18 @@ def soak(model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: 
         assert len(run.children()) == 3 + len(sources)
         shm = len(list(SHM.iterdir()))
         before: dict[str, Holding] = {}
-        done = 0
-        while done < reconnects or len(run.lines) < ticks:
-            left_s = (end_ns - SYSTEM.monotonic_ns()) / NS
-            assert left_s > 0, f"{done} reconnects and {len(run.lines)} ticks by the deadline; {run.said()}"
+        told, lost = len(run.lines), _reconnects(run)
+        seen_ticks = done = 0
+        while (done < reconnects or seen_ticks < ticks) and SYSTEM.monotonic_ns() < end_ns:
             seen = run.session("resets")
             proxy.reset()
             proxy.heal()
             run.until(lambda s=seen: run.session("resets") > s, "labels after a reset", 60)
-            done = sum(_reconnects(run, name) for name in BROKEN)
-            if not before and done >= SETTLED * reconnects:
+            seen_ticks, done = len(run.lines) - told, _reconnects(run) - lost
+            if not before and SETTLED * reconnects <= done < reconnects:
                 before = holdings(run)
-        after = holdings(run)
-        outcome = Outcome(len(run.lines), done, before, after, shm, len(list(SHM.iterdir())))
+        after, asked = holdings(run), (ticks, reconnects)
+        outcome = Outcome(asked, seen_ticks, done, before, after, shm, len(list(SHM.iterdir())))
         assert run.stop() == 0, run.said()
         return outcome
 
@@ -96,5 +126,6 @@ def holdings(run: LiveRun) -> dict[str, Holding]:
     return found
 
 
-def _reconnects(run: LiveRun, name: str) -> int:
-    return round(run.metric("streamfuse_reconnects_total", source=name) or 0)
+def _reconnects(run: LiveRun) -> int:
+    counts = (run.metric("streamfuse_reconnects_total", source=name) or 0 for name in BROKEN)
+    return round(sum(counts))
