@@ -6,9 +6,10 @@ Unknown keys are errors, units are in the key names, and every number has bounds
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from streamfuse.config_notify import NotifyConfig
 from streamfuse.section import Fraction01, Section
@@ -29,6 +30,14 @@ class DecodeConfig(Section):
     max_pixels: int = Field(4096 * 2304, ge=64 * 64, le=16384 * 16384)
     open_timeout_s: float = Field(10.0, gt=0, le=300)
     read_timeout_s: float = Field(10.0, gt=0, le=300)
+    ca_file: str | None = None
+    """Certificates (PEM) that are trusted for https, rtsps and rtmps in place of the system's."""
+
+    @field_validator("ca_file")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        """The processes that read it have folders of their own."""
+        return None if path is None else str(Path(path).absolute())
 
     def threads_for(self, mode: Mode) -> int:
         """The number of decoder threads where none is set."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from streamfuse.config import DecodeConfig
 from streamfuse.errors import SourceRefused
+from streamfuse.media.certificates import tls_options
 from streamfuse.media.source import (
     DeviceSource,
     FileSource,
@@ -94,7 +95,7 @@ def open_options(source: Source, decode: DecodeConfig, mode: Mode) -> dict[str, 
         options |= {"rw_timeout": read_us}
     elif isinstance(source, UdpSource):
         options |= {"timeout": read_us, "overrun_nonfatal": "1"}
-    return options
+    return options | tls_options(source, decode)
 
 
 def decoder_options(decode: DecodeConfig) -> dict[str, str]:

@@ -16,6 +16,7 @@ from av.stream import Discard, Disposition
 from streamfuse.clock import SYSTEM
 from streamfuse.config import DecodeConfig
 from streamfuse.errors import BackendError, SourceError, SourceLost, SourceRefused
+from streamfuse.media.certificates import distrust
 from streamfuse.media.faults import PYAV_ERRORS, source_error
 from streamfuse.media.limits import check_codec, check_picture, check_sound, decoder_options, open_options
 from streamfuse.media.source import DeviceSource, FileSource, LavfiSource, Source, UrlSource
@@ -161,7 +162,8 @@ def _container(
     except PYAV_ERRORS as error:
         if accel is not None and getattr(error, "filename", None) is None:
             raise _no_gpu_decoder(error, source) from None
-        raise source_error(error, source, live=mode == "live") from None
+        untrusted = distrust(error, source, decode)
+        raise untrusted or source_error(error, source, live=mode == "live") from None
     except RuntimeError as error:  # PyAV's, where no stream suits the accelerator
         if accel is None:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,11 @@ class Http:
     """A running HTTP server: its address, and (path, headers) of every request."""
 
     port: int
+    scheme: str = "http"
     hits: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def url(self, path: str, login: str = "") -> str:
-        return f"http://{login}127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://{login}127.0.0.1:{self.port}{path}"
 
     @property
     def paths(self) -> list[str]:
@@ -29,8 +31,8 @@ class Http:
 
 
 @contextmanager
-def http_server(answers: dict[str, Answer]) -> Iterator[Http]:
-    """Serve each path by its function; 404 for the others."""
+def http_server(answers: dict[str, Answer], tls: ssl.SSLContext | None = None) -> Iterator[Http]:
+    """Serve each path by its function; 404 for the others. `tls` makes it HTTPS."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -48,7 +50,11 @@ def http_server(answers: dict[str, Answer]) -> Iterator[Http]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    http = Http(server.server_port)
+    if tls is not None:
+        server.handle_error = lambda *_: None  # a client that does not trust it
+        # The handshake is the client's thread's: one that breaks it off stops nobody else.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    http = Http(server.server_port, "http" if tls is None else "https")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
