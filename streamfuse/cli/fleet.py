@@ -36,7 +36,8 @@ SETTLED_NS = 60 * NS
 class Fleet:
     """Fills in a report for each job while the processes do the work.
 
-    workers  recordings under way at once, each with an analyze process of its own
+    device   where the model runs, by its full name
+    workers  recordings under way at once
     """
 
     def __init__(
@@ -48,21 +49,24 @@ class Fleet:
         *,
         stop: Stop,
         span: Span | None,
+        device: str,
         workers: int,
     ) -> None:
         self._output, self._progress, self._stop, self._span = output, progress, stop, span
         self._waits = ""
         self._open: dict[str, Report] = {}
         self._sources: dict[str, SourceConfig] = {}
+        self._turns: dict[str, str] = {}
         self._begun_ns: dict[str, int] = {}
         for report in reports:
             problem = report.job.error or _untellable(report.job, output)
             if problem is not None:
                 self._tell_failure(report, problem)
                 continue
-            analyzer = str(len(self._open) % workers)
+            worker = str(len(self._open) % workers)
             self._open[report.job.name] = report
-            self._sources[report.job.name] = self._source(report.job, analyzer)
+            self._turns[report.job.name] = worker
+            self._sources[report.job.name] = self._source(report.job, analyzer_of(device, worker))
         self._config = config
 
     def run(self) -> None:
@@ -92,7 +96,7 @@ class Fleet:
                         yield message.body
 
             logs = Path(config.run_dir) / "logs"
-            supervisor = Supervisor(roles(config, file), logs, read, self._on_notice)
+            supervisor = Supervisor(roles(config, file, self._turns), logs, read, self._on_notice)
             results = Path(config.run_dir) / "results"
             supervisor.run(lambda: self._stop.asked, lambda: self._collect(results))
         finally:
@@ -170,6 +174,11 @@ class Fleet:
     def _tell_failure(self, report: Report, error: StreamfuseError) -> None:
         report.fail(error)
         self._progress.say(f"streamfuse: {report.error}")
+
+
+def analyzer_of(device: str, worker: str) -> str:
+    """A GPU has one analyze process, which steps its recordings together; else each worker has its own."""
+    return "0" if device.startswith("cuda") else worker
 
 
 def _untellable(job: Job, output: Path) -> StreamfuseError | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -97,8 +97,11 @@ def write_run(config: RunConfig, file: Path) -> None:
         raise ConfigError("the run directory must be writable", got=error.strerror, where=file) from error
 
 
-def roles(config: RunConfig, file: Path) -> list[Role]:
-    """Every process of the run. A decode process may die of its camera, so it is tried for ever."""
+def roles(config: RunConfig, file: Path, turns: Mapping[str, str] | None = None) -> list[Role]:
+    """Every process of the run. A decode process may die of its camera, so it is tried for ever.
+
+    turns  recorded: of sources with the same one, one is read at a time; unset: one for each analyzer
+    """
     env = environment()
     keep = WatchLimits() if config.mode == "live" else WatchLimits(silence_ns=RECORDED_SILENCE_NS)
     outside = replace(keep, outside=config.mode == "live")
@@ -117,7 +120,7 @@ def roles(config: RunConfig, file: Path) -> list[Role]:
             env,
             outside,
             # Recordings wait for each other: an analyzer with one is busy.
-            turn=source.analyzer if config.mode == "recorded" else None,
+            turn=(turns or {}).get(name, source.analyzer) if config.mode == "recorded" else None,
         )
         for name, source in config.sources.items()
     ]

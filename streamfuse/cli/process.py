@@ -99,7 +99,7 @@ def process_all(
     """Process every input into `output`, write summary.json, return the exit code.
 
     resume   go on where an earlier run was interrupted, and leave alone what it finished
-    workers  recordings at once, each with processes of its own; None: everything in this process
+    workers  recordings at once, over processes; None: everything in this process
     raises   StreamfuseError: nothing (more) can be done for any input; Stopped. Both after the summary of
              what was done has been written, unless it was the model that was refused
     """
@@ -122,7 +122,10 @@ def process_all(
                 for report in reports:
                     if report not in todo:
                         progress.say(report.line() if report.error is None else f"streamfuse: {report.error}")
-                Fleet(todo, output, config, progress, stop=stop, span=span, workers=workers).run()
+                fleet = Fleet(
+                    todo, output, config, progress, stop=stop, span=span, device=facts.device, workers=workers
+                )
+                fleet.run()
     except Stopped as stopped:
         if facts is not None:
             write_summary(output, facts, reports, stopped_by=stopped.name)

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streamfuse.cli.fleet import FOLDER, Fleet, _sweep
+from streamfuse.cli import fleet
+from streamfuse.cli.fleet import FOLDER, Fleet, _sweep, analyzer_of
 from streamfuse.errors import StreamfuseError
 from streamfuse.wire.endpoints import EndpointLock
 from tests.cli.conftest import Run
@@ -40,9 +41,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize("shared", [False, True])
 def test_processes_write_the_bytes_of_one_process(
-    run: Run, tiny_model: Path, folder: Path, tmp_path: Path
+    run: Run, tiny_model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
+    """shared: the recordings of both workers go through one analyze process, as on a GPU."""
+    if shared:
+        monkeypatch.setattr(fleet, "analyzer_of", lambda device, worker: analyzer_of("cuda:0", worker))
     common = ("--model", tiny_model, "--device", "cpu", "--html", "--csv")
     apart = run("process", folder, "-o", tmp_path / "apart", *common, "--workers", 2)
     inline = run("process", folder, "-o", tmp_path / "inline", *common, "--inline")
@@ -61,6 +66,11 @@ def test_processes_write_the_bytes_of_one_process(
         for name in ("apart", "inline")
     )
     assert ours == theirs
+
+
+def test_a_gpu_has_one_analyze_process_and_the_cpu_one_for_each_worker() -> None:
+    assert [analyzer_of("cuda:0", worker) for worker in "012"] == ["0", "0", "0"]
+    assert [analyzer_of("cpu", worker) for worker in "012"] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("victim", ["decode", "analyze", "publish"])
