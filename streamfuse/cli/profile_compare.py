@@ -46,17 +46,25 @@ def compare(a: Path, b: Path, conditions: tuple[str, ...], as_json: bool) -> int
         click.echo(msgspec.json.format(msgspec.json.encode(told), indent=1).decode())
     else:
         _show(rows, a, b, unlike(left, right))
-    for rule in rules:
-        if not any(row.metric == rule.metric for row in rows):
-            click.echo(f"streamfuse: --fail-if {rule.text}: the reports have no {rule.metric}", err=True)
-            return 1
-    for rule in broken:
-        click.echo(f"streamfuse: --fail-if {rule.text} holds", err=True)
-    return 1 if broken else 0
+    blind = [text for rule in rules if (text := _unjudged(rule, rows))]
+    for text in [*blind, *(f"--fail-if {rule.text} holds" for rule in broken)]:
+        click.echo(f"streamfuse: {text}", err=True)
+    return 1 if blind or broken else 0
+
+
+def _unjudged(rule: Condition, rows: list[Compared]) -> str:
+    """Why the rule says nothing of these reports, which must not pass for a rule that was kept."""
+    row = next((row for row in rows if row.metric == rule.metric), None)
+    if row is None:
+        return f"--fail-if {rule.text}: the reports have no {rule.metric}"
+    if rule.can_judge(row):
+        return ""
+    why = f"too few {row.too_few} were measured" if row.too_few else f"A has a {rule.metric} of 0"
+    return f"--fail-if {rule.text} cannot be judged: {why}"
 
 
 def _breaks(rule: Condition, row: Compared) -> bool:
-    return row.metric == rule.metric and rule.broken_by(row)
+    return row.metric == rule.metric and rule.can_judge(row) and rule.broken_by(row)
 
 
 def _show(rows: list[Compared], a: Path, b: Path, differences: list[str]) -> None:

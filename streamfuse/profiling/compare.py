@@ -10,7 +10,19 @@ import numpy as np
 
 from streamfuse.errors import ConfigError
 from streamfuse.profiling.schema import Report
-from streamfuse.profiling.statistics import F64, LEAST, PERCENTILES, Series, percentile, ratio_interval
+from streamfuse.profiling.statistics import (
+    F64,
+    LEAST,
+    LEAST_BLOCKS,
+    PERCENTILES,
+    Block,
+    Series,
+    block_of_ages,
+    block_of_seconds,
+    blocks,
+    percentile,
+    ratio_interval,
+)
 
 NO_DIFFERENCE = "no difference seen"
 UNITS = {"cpu": "s/s", "memory": "MB", "dropped": "%", "missed": "%", "speed": "x real time"}
@@ -19,7 +31,10 @@ _CONDITION = re.compile(r"\s*([a-z0-9_.]+)\s*([<>])\s*(\d+(?:\.\d+)?)\s*(x|ms|%|
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric of both. low..high is the 95 % interval of the ratio b / a; null where there is none."""
+    """One metric of both. low..high is the 95 % interval of the ratio b / a; null where there is none.
+
+    too_few  of what there is too little for an interval (seconds, answers): whether it differs cannot be told
+    """
 
     metric: str
     unit: str
@@ -28,6 +43,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float | None
     low: float | None
     high: float | None
+    too_few: str | None = None
 
     @property
     def differs(self) -> bool:
@@ -36,6 +52,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
+        if self.too_few is not None:
+            return f"too few {self.too_few} to tell"
         if self.low is None or self.ratio is None:
             return NO_DIFFERENCE if self.a == self.b else ""
         if not self.differs:
@@ -51,6 +69,12 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     above: bool
     bound: float
     unit: str | None
+
+    def can_judge(self, row: Compared) -> bool:
+        """`x` needs a ratio, and enough values to know how sure it is."""
+        if self.unit != "x":
+            return True
+        return row.too_few is None and (row.ratio is not None or row.a == row.b)
 
     def broken_by(self, row: Compared) -> bool:
         """`x`: the ratio lies beyond the bound, and a difference was seen. Else: B's own figure does."""
@@ -115,7 +139,7 @@ def _ages(a: Report, b: Report) -> list[Compared]:
     def statistic(ordered: F64) -> F64:
         return np.array([ordered.mean(), *(percentile(ordered, q) for q in quantiles.values())])
 
-    rows = _measured(["mean", *quantiles], _series(a), _series(b), statistic)
+    rows = _measured(["mean", *quantiles], _series(a), _series(b), statistic, block_of_ages)
     return [*rows, _plain("max", a.ages_ms["edge_age"].max, b.ages_ms["edge_age"].max)]
 
 
@@ -132,12 +156,18 @@ def _measured(
     left: Series,
     right: Series,
     statistic: Callable[[F64], F64],
+    block: Block,
     scale: tuple[float, float] = (1, 1),
 ) -> list[Compared]:
     """With intervals; scale turns what was sampled into the metrics' unit."""
     one, two = (statistic(np.sort(np.concatenate(list(side)))) for side in (left, right))
+    if min(blocks(left, block), blocks(right, block)) < LEAST_BLOCKS:
+        few = "answers" if block is block_of_ages else "seconds"
+        pairs = zip(metrics, one * scale[0], two * scale[1], strict=True)
+        return [_plain(metric, float(a), float(b), too_few=few) for metric, a, b in pairs]
     none = np.full(len(one), np.nan)
-    ratio, low, high = ratio_interval(left, right, statistic) if (one > 0).all() else (none, none, none)
+    known = (one > 0).all()
+    ratio, low, high = ratio_interval(left, right, statistic, block=block) if known else (none, none, none)
     factor = scale[1] / scale[0]
     return [
         Compared(
@@ -145,25 +175,38 @@ def _measured(
             unit=UNITS.get(metric, "ms"),
             a=float(one[i]) * scale[0],
             b=float(two[i]) * scale[1],
-            **{
-                name: None if np.isnan(values[i]) else factor * float(values[i])
-                for name, values in (("ratio", ratio), ("low", low), ("high", high))
-            },
+            ratio=_told(ratio[i], factor),
+            low=_told(low[i], factor),
+            high=_told(high[i], factor),
         )
         for i, metric in enumerate(metrics)
     ]
 
 
-def _plain(metric: str, a: float, b: float) -> Compared:
-    """Without one: a single number of each run."""
-    ratio = b / a if a > 0 else None
-    return Compared(metric=metric, unit=UNITS.get(metric, "ms"), a=a, b=b, ratio=ratio, low=None, high=None)
+def _told(value: float, factor: float) -> float | None:
+    return None if np.isnan(value) else factor * float(value)
+
+
+def _plain(metric: str, a: float, b: float, *, too_few: str | None = None) -> Compared:
+    """Without one: a single number of each run, or of a run too short for an interval."""
+    return Compared(
+        metric=metric,
+        unit=UNITS.get(metric, "ms"),
+        a=a,
+        b=b,
+        ratio=b / a if a > 0 else None,
+        low=None,
+        high=None,
+        too_few=too_few,
+    )
 
 
 def _speed(a: Report, b: Report) -> Compared:
     sides = [[np.array(r.samples.answers_per_s, np.float64)] for r in (a, b)]
+    if not all(len(side[0]) for side in sides):  # less than a second was measured
+        return _plain("speed", a.realtime_factor, b.realtime_factor, too_few="seconds")
     scale = tuple(r.hop_ms / 1000 / r.streams_wanted for r in (a, b))
-    return _measured(["speed"], sides[0], sides[1], _mean, (scale[0], scale[1]))[0]
+    return _measured(["speed"], sides[0], sides[1], _mean, block_of_seconds, (scale[0], scale[1]))[0]
 
 
 def _cpu(a: Report, b: Report) -> Compared | None:
@@ -172,7 +215,7 @@ def _cpu(a: Report, b: Report) -> Compared | None:
         return None
     sides = [[np.array(r.samples.cpu_share, np.float64)] for r in (a, b)]
     scale = tuple(1000 / (r.achieved_per_s * r.hop_ms) for r in (a, b))
-    return _measured(["cpu"], sides[0], sides[1], _mean, (scale[0], scale[1]))[0]
+    return _measured(["cpu"], sides[0], sides[1], _mean, block_of_seconds, (scale[0], scale[1]))[0]
 
 
 def _memory(a: Report, b: Report) -> Compared | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 from streamfuse.errors import ConfigError
 from streamfuse.profiling.compare import NO_DIFFERENCE, Compared, compare_reports, parse_condition, unlike
 from streamfuse.profiling.schema import Report, report_text
-from streamfuse.types import MS
+from streamfuse.types import MS, NS
 from tests.cli.conftest import Ran, Run
-from tests.profiling.made import made_recording, made_report
+from tests.profiling.made import made_label, made_recording, made_report
 
 
 def report(seed: int, scale: float = 1.0, cores: float = 0.5) -> Report:
@@ -55,6 +56,16 @@ def test_paced_beside_saturated_is_refused() -> None:
 def test_saturated_runs_are_compared_by_their_speed() -> None:
     fast = made_report(made_recording([MS] * 200), "saturated")
     assert [row.metric for row in compare_reports(fast, fast)] == ["speed", "cpu", "memory"]
+
+
+def test_few_seconds_tell_nothing_of_processor_time() -> None:
+    """Five seconds: their mean moves by more than a fifth at times, so neither answer would be true."""
+    short = made_report(made_recording([MS] * 40, cores=0.5))
+    busier = made_report(made_recording([MS] * 40, cores=0.7))
+    rows = {row.metric: row for row in compare_reports(short, busier)}
+    assert rows["cpu"].verdict == "too few seconds to tell"
+    assert (rows["cpu"].low, rows["cpu"].high) == (None, None)
+    assert rows["cpu"].ratio == pytest.approx(0.8 / 0.6, rel=0.05)
 
 
 def test_what_else_differs_is_told() -> None:
@@ -125,3 +136,31 @@ def test_rule_about_what_the_reports_do_not_have_fails(compare) -> None:  # type
     ran = compare(short, short, "--fail-if", "p99>1.1x")
     assert ran.code == 1
     assert ran.err == "streamfuse: --fail-if p99>1.1x: the reports have no p99\n"
+
+
+def blink() -> Report:
+    """Saturated, and over in less than a second: no second of it was counted."""
+    made = made_recording([MS // 20] * 30)
+    made.end_ns = made.begin_ns + NS // 2
+    for answers in made.answers.values():  # thirty of them in that half second
+        answers[:] = [replace(a, publish_ns=made.begin_ns + i * NS // 100) for i, a in enumerate(answers)]
+    return made_report(made, "saturated")
+
+
+@pytest.mark.parametrize("rule", ["speed<0.9x", "speed>0x"])
+def test_rule_that_cannot_be_measured_fails_and_says_so(compare, rule: str) -> None:  # type: ignore[no-untyped-def]
+    ran = compare(blink(), blink(), "--fail-if", rule)
+    assert ran.code == 1
+    assert ran.err == f"streamfuse: --fail-if {rule} cannot be judged: too few seconds were measured\n"
+    assert "nan" not in ran.out and "too few seconds to tell" in ran.out
+
+
+def test_rule_about_a_ratio_to_nothing_fails_where_there_is_something_now(compare) -> None:  # type: ignore[no-untyped-def]
+    lossy = made_recording([20 * MS] * 1200)
+    lossy.on_label(made_label(1205, MS, dropped=5))
+    ran = compare(ONE, made_report(lossy), "--fail-if", "dropped>1.1x")
+    assert (ran.code, ran.err) == (
+        1,
+        "streamfuse: --fail-if dropped>1.1x cannot be judged: A has a dropped of 0\n",
+    )
+    assert compare(ONE, ONE, "--fail-if", "dropped>1.1x").code == 0

@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from streamfuse.errors import StageError
-from streamfuse.profiling.statistics import distribution, percentile, ratio_interval
+from streamfuse.profiling.statistics import (
+    LEAST_BLOCKS,
+    _student,
+    block_of_seconds,
+    blocks,
+    distribution,
+    percentile,
+    ratio_interval,
+)
 from streamfuse.types import MS
 
 
@@ -66,6 +75,40 @@ def test_interval_of_a_real_difference_leaves_one_out_and_holds_the_truth() -> N
     assert low[0] < 1.3 < high[0]
 
 
+def _seconds(seed: int, n: int, scale: float = 1.0) -> list[np.ndarray]:
+    """Processor shares of single seconds: a tenth around their mean, each on its own."""
+    return [scale * np.random.default_rng(seed).normal(0.5, 0.05, n)]
+
+
+@pytest.mark.parametrize("n", [8, 10, 30, 300])
+def test_seconds_that_do_not_differ_seldom_seem_to(n: int) -> None:
+    """Of 100 pairs, 95 % intervals may leave one out in about five."""
+    seen = 0
+    for seed in range(100):
+        a, b = _seconds(2 * seed, n), _seconds(2 * seed + 1, n)
+        _, low, high = ratio_interval(a, b, mean, block=block_of_seconds, resamples=200, seed=seed)
+        seen += not low <= 1 <= high
+    assert seen <= 9
+
+
+def test_fifth_more_is_seen_in_half_a_minute() -> None:
+    for seed in range(20):
+        a, b = _seconds(2 * seed, 30), _seconds(2 * seed + 1, 30, scale=1.2)
+        _, low, high = ratio_interval(a, b, mean, block=block_of_seconds, resamples=200, seed=seed)
+        assert 1 < low[0] < 1.2 * 1.06 and high[0] > 1.2 * 0.94
+
+
+def test_five_seconds_have_no_interval() -> None:
+    assert blocks(_seconds(1, 8), block_of_seconds) == LEAST_BLOCKS
+    with pytest.raises(StageError, match=r"a ratio needs 4 blocks of values on both sides, got 2\.5"):
+        ratio_interval(_seconds(1, 5), _seconds(2, 300), mean, block=block_of_seconds)
+
+
+@pytest.mark.parametrize("freedom", [3, 4.5, 9, 30, 1000])
+def test_students_t_is_scipys(freedom: float) -> None:
+    assert _student(freedom) == pytest.approx(t.ppf(0.975, freedom), rel=0.01)
+
+
 def test_same_seed_gives_the_same_interval() -> None:
     sides = [_noise(1, 100)], [_noise(2, 100)]
     first = ratio_interval(*sides, mean, resamples=50)
@@ -74,7 +117,7 @@ def test_same_seed_gives_the_same_interval() -> None:
 
 @pytest.mark.parametrize(
     ("a", "b", "rule"),
-    [([], [np.ones(3)], "values on both sides"), ([np.zeros(3)], [np.ones(3)], "a base above 0")],
+    [([], [np.ones(50)], "values on both sides"), ([np.zeros(50)], [np.ones(50)], "a base above 0")],
 )
 def test_ratio_without_a_base_is_refused(a: list, b: list, rule: str) -> None:
     with pytest.raises(StageError, match=rule):
