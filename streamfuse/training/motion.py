@@ -18,6 +18,7 @@ from torch import Tensor
 from streamfuse.kernels.spec import FrameSpec
 from streamfuse.training.cache import PictureCache
 from streamfuse.training.datasets.meaning import EMOTIONS, PICTURE_PLACES, PLACES, emotion_index
+from streamfuse.training.datasets.recordings import Part
 
 IGNORED = -1
 FACE_SHARE = 0.3
@@ -73,20 +74,27 @@ def shrunk(face: np.ndarray, share: float) -> np.ndarray:
 
 
 class Camera:
-    """Draws training clips from the `train` part of a cache; the same seed, the same clips.
+    """Draws clips from one part of a cache; the same seed, the same clips.
 
     crops  also show the face of each picture that has one, as a face view would
     """
 
     def __init__(
-        self, cache: PictureCache, spec: FrameSpec, ticks: int, seed: int, *, crops: bool = False
+        self,
+        cache: PictureCache,
+        spec: FrameSpec,
+        ticks: int,
+        seed: int,
+        part: Part = "train",
+        *,
+        crops: bool = False,
     ) -> None:
         self.cache, self.spec, self.ticks, self.crops = cache, spec, ticks, crops
         self.rng = np.random.default_rng(seed)
         self.places: list[list[int]] = [[] for _ in PLACES]
         self.faces: dict[int, list[int]] = {}
         for index, row in enumerate(cache.rows):
-            if row.part != "train":
+            if row.part != part:
                 continue
             if row.kind == "face_image":
                 if emotion_index(row.label) > 0:

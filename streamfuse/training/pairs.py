@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from streamfuse.errors import ConfigError
 from streamfuse.training.datasets.meaning import EMOTIONS, PLACES
 
 IGNORED = -1
 NONE = EMOTIONS.index("none")
 MISSING_SHARE = 0.25
 """Of the pairs: no picture; and as many: no sound."""
+DRAWS = 10_000
+"""A pair is drawn so often before it is plain that there is none."""
 OVERLOOKED = 0.15
 """Of the faces: the face view did not find them."""
 
@@ -112,10 +115,12 @@ class Pairs:
         return self._both(self.faces[emotion], here)
 
     def _draw(self) -> tuple[int, int]:
-        while True:
+        for _ in range(DRAWS):
             pair = self.kinds[self.rng.choice(len(self.kinds), p=self.odds)]()
             if pair is not None:
                 return pair
+        hint = "add pictures and sound of the same place or emotion"
+        raise ConfigError("pictures and sound must have labels in common", got="none", hint=hint)
 
     def batch(self, size: int) -> PairBatch:
         drawn = np.array([self._draw() for _ in range(size)])

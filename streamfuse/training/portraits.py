@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,10 +14,11 @@ from streamfuse.model.network import Network
 from streamfuse.model.spec import ModelSpec
 from streamfuse.training.cache import PictureCache
 from streamfuse.training.datasets.meaning import EMOTIONS, FEELINGS, emotion_index
+from streamfuse.training.datasets.recordings import Part
 from streamfuse.training.losses import masked_cross_entropy
 from streamfuse.training.motion import IGNORED, Camera, crop_path
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import Report, run_stage
+from streamfuse.training.schedule import Report, held_out, run_stage
 from streamfuse.training.settings import FaceSettings
 from streamfuse.training.stages import branch_state, heads_of, keep_statistics
 
@@ -28,11 +31,11 @@ EVENNESS = 0.35
 class Portraits(Camera):
     """Draws crops of faces, of every feeling that is known, and some crops of scenes."""
 
-    def __init__(self, cache: PictureCache, spec: FrameSpec, seed: int) -> None:
-        super().__init__(cache, spec, 1, seed)
+    def __init__(self, cache: PictureCache, spec: FrameSpec, seed: int, part: Part = "train") -> None:
+        super().__init__(cache, spec, 1, seed, part)
         self.by_feeling: dict[str, list[int]] = {}
         for index, row in enumerate(cache.rows):
-            if row.part == "train" and row.kind == "face_image" and row.label in FEELINGS:
+            if row.part == part and row.kind == "face_image" and row.label in FEELINGS:
                 self.by_feeling.setdefault(row.label, []).append(index)
         self.labels = sorted(self.by_feeling)
         odds = np.array([len(self.by_feeling[one]) for one in self.labels], np.float64) ** EVENNESS
@@ -65,8 +68,12 @@ def train_faces(
     dropout: float,
     report: Report,
     keep: Keeper | None = None,
+    held: Portraits | None = None,
 ) -> None:
-    """The face view's branch. It begins as the frame's, which has seen faces among much else."""
+    """The face view's branch. It begins as the frame's, which has seen faces among much else.
+
+    held  of held-out groups, to end early by
+    """
     view = spec.views.index("face")
     branch = network.videos[view]
     if view > 0:
@@ -78,16 +85,21 @@ def train_faces(
     new = [p for part in (branch.last, feelings, heads["emotion"]) for p in part.parameters()]
     rest = [p for p in branch.parameters() if all(p is not one for one in new)]
 
-    def loss_of(_: int) -> Tensor:
-        shown, emotion, feeling = portraits.portraits(settings.batch)
+    def loss_on(batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        shown, emotion, feeling = batch
         state = branch_state(branch.state_shapes(network.size), settings.batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             feature, _fresh = branch.clip(shown, state)
-        y = F.dropout(feature.float()[:, 0], dropout, True)
-        loss = masked_cross_entropy(heads["emotion"](y), emotion, None, settings.smoothing)
-        return loss + settings.feelings * masked_cross_entropy(feelings(y), feeling, None, settings.smoothing)
+        y = F.dropout(feature.float()[:, 0], dropout, learned.training)
+        smoothing = settings.smoothing if learned.training else 0.0
+        loss = masked_cross_entropy(heads["emotion"](y), emotion, None, smoothing)
+        return loss + settings.feelings * masked_cross_entropy(feelings(y), feeling, None, smoothing)
 
     if keep is not None:
         keep.rngs = (portraits.rng,)
     groups = [(rest, settings.trunk_rate), (new, 1.0)]
-    run_stage("faces", learned, groups, settings, loss_of, report, keep=keep)
+    check = None if held is None else held_out(partial(held.portraits, settings.batch), loss_on)
+    run_stage(
+        "faces", learned, groups, settings, lambda _: loss_on(portraits.portraits(settings.batch)),
+        report, keep=keep, check=check,
+    )  # fmt: skip

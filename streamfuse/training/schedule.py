@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,14 @@ from streamfuse.training.resume import Facts, Keeper, Tensors
 from streamfuse.training.settings import StageSettings
 
 WARM_UP_STEPS = 50
+HELD_OUT_BATCHES = 8
+"""A look at the held-out groups of a recipe that draws its data: these batches, always the same."""
 CLIP_NORM = 1.0
 MEAN_OVER_STEPS = 200
 """The weights that are kept are a running mean over about this many steps."""
 Report = Callable[[str, float, dict[str, float]], None]
 """Told the stage, the share of it that is done, and its latest figures."""
+Batch = TypeVar("Batch")
 Groups = Sequence[tuple[Sequence[nn.Parameter], float]]
 
 
@@ -82,6 +86,12 @@ class EarlyStop:
     @property
     def over(self) -> bool:
         return self.waited >= self.patience
+
+
+def held_out(draw: Callable[[], Batch], loss_on: Callable[[Batch], Tensor]) -> Callable[[], float]:
+    """The mean loss on batches that are drawn once, to be asked again and again."""
+    batches = [draw() for _ in range(HELD_OUT_BATCHES)]
+    return lambda: sum(float(loss_on(one)) for one in batches) / len(batches)
 
 
 @dataclass
@@ -158,11 +168,15 @@ def run_stage(
     while not (stop is not None and stop.over) and (done := _done(stage, settings)) < 1.0:
         began = SYSTEM.monotonic_ns()
         _step(stage, settings, done, learned, loss_of)
-        figures = {"step": float(stage.step), "loss": stage.smooth}
+        figures = {
+            "step": float(stage.step),
+            "loss": stage.smooth,
+            "rate": _rate(settings, stage.step - 1, done),
+        }
         if stop is not None and stage.step % settings.check_every == 0:
             figures["held_out"] = stop.look(stage.mean)
         stage.spent_ns += SYSTEM.monotonic_ns() - began
-        report(name, done, figures)
+        report(name, min(_done(stage, settings), 1.0), figures)
         if keep is not None and keep.due(stage.step):
             stage.save()
     stage.mean.load()
@@ -177,6 +191,10 @@ def _done(stage: _Stage, settings: StageSettings) -> float:
     return done
 
 
+def _rate(settings: StageSettings, step: int, done: float) -> float:
+    return settings.rate * min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
 def _step(
     stage: _Stage,
     settings: StageSettings,
@@ -185,7 +203,7 @@ def _step(
     loss_of: Callable[[int], Tensor],
 ) -> None:
     step = stage.step
-    rate = settings.rate * min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * done))
+    rate = _rate(settings, step, done)
     for group in stage.optimiser.param_groups:
         group["lr"] = rate * group["share"]
     loss = loss_of(step)

@@ -24,6 +24,7 @@ from streamfuse.training.datasets.meaning import (
     SOUNDS,
     emotion_index,
 )
+from streamfuse.training.datasets.recordings import Part
 
 F32 = npt.NDArray[np.float32]
 NATS_PER_DB = np.log(10.0) / 10.0
@@ -84,15 +85,17 @@ def loudness(bands: F32) -> float:
 
 
 class SoundMixer:
-    """Draws training streams from the `train` part of a cache; the same seed, the same streams."""
+    """Draws streams from one part of a cache; the same seed, the same streams."""
 
-    def __init__(self, cache: SoundCache, spec: MfccSpec, frames: int, seed: int) -> None:
+    def __init__(
+        self, cache: SoundCache, spec: MfccSpec, frames: int, seed: int, part: Part = "train"
+    ) -> None:
         self.cache, self.spec, self.frames = cache, spec, frames
         self.rng = np.random.default_rng(seed)
         self.speech: dict[tuple[str, str], list[int]] = {}
         self.scenery: dict[str, list[int]] = {}
         for index, row in enumerate(cache.rows):
-            if row.part != "train" or cache.length(index) < SILENT_FRAMES:
+            if row.part != part or cache.length(index) < SILENT_FRAMES:
                 continue
             if row.kind == "speech":
                 self.speech.setdefault((row.source, row.label), []).append(index)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,11 @@ from streamfuse.training.datasets.meaning import FEELINGS
 from streamfuse.training.features import mfcc_from_log_mel
 from streamfuse.training.losses import masked_cross_entropy, masked_sigmoid
 from streamfuse.training.motion import Camera
-from streamfuse.training.pairs import Pairs
+from streamfuse.training.pairs import PairBatch, Pairs
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import Report, run_stage
+from streamfuse.training.schedule import HELD_OUT_BATCHES, Report, held_out, run_stage
 from streamfuse.training.settings import FusionSettings, PictureSettings, SoundSettings
-from streamfuse.training.sound import SoundMixer
+from streamfuse.training.sound import SoundBatch, SoundMixer
 
 FEELING_WEIGHT, PLACE_WEIGHT, SOUND_WEIGHT = 0.5, 0.5, 10.0
 """Beside an emotion loss of weight 1. Sounds are a mean over eleven labels, most of them not there."""
@@ -87,8 +88,9 @@ def train_sound(
     dropout: float,
     report: Report,
     keep: Keeper | None = None,
+    held: SoundMixer | None = None,
 ) -> None:
-    """Stage one: the sound branch and its heads."""
+    """Stage one: the sound branch and its heads. held: of held-out groups, to end early by."""
     audio, heads = network.audio, heads_of(network, len(spec.views), spec)
     feelings = nn.Linear(audio.features, len(FEELINGS))
     if isinstance(audio, AudioBranch):
@@ -99,8 +101,7 @@ def train_sound(
     ends = torch.arange(settings.ticks) * frames + frames - 1
     sure = ((ends - 20.0) / (SCENE_FRAMES - 20.0)).clamp(0.0, 1.0)
 
-    def loss_of(_: int) -> Tensor:
-        batch = mixer.batch(settings.batch)
+    def loss_on(batch: SoundBatch) -> Tensor:
         mfcc = mfcc_from_log_mel(batch.bands, spec.audio)
         state = branch_state(audio.state_shapes(), settings.batch)
         parts = []
@@ -109,8 +110,8 @@ def train_sound(
             state = [one.detach() for one in state]
             feature, state = audio.clip(some, some.size(1) // frames, state)
             parts.append(feature)
-        y = F.dropout(torch.cat(parts, 1), dropout, True)
-        heard, smoothing = batch.heard[:, ends], settings.smoothing
+        y = F.dropout(torch.cat(parts, 1), dropout, learned.training)
+        heard, smoothing = batch.heard[:, ends], settings.smoothing if learned.training else 0.0
         loss = masked_cross_entropy(heads["emotion"](y), batch.emotion[:, ends], heard, smoothing)
         loss = loss + FEELING_WEIGHT * masked_cross_entropy(
             feelings(y), batch.feeling[:, ends], heard, smoothing
@@ -127,7 +128,11 @@ def train_sound(
 
     if keep is not None:
         keep.rngs = (mixer.rng,)
-    run_stage("sound", learned, [(list(learned.parameters()), 1.0)], settings, loss_of, report, keep=keep)
+    check = None if held is None else held_out(partial(held.batch, settings.batch), loss_on)
+    run_stage(
+        "sound", learned, [(list(learned.parameters()), 1.0)], settings,
+        lambda _: loss_on(mixer.batch(settings.batch)), report, keep=keep, check=check,
+    )  # fmt: skip
 
 
 def keep_statistics(module: nn.Module) -> None:
@@ -146,8 +151,9 @@ def train_picture(
     dropout: float,
     report: Report,
     keep: Keeper | None = None,
+    held: Camera | None = None,
 ) -> None:
-    """Stage two: the picture branch and its heads.
+    """Stage two: the picture branch and its heads. held: of held-out groups, to end early by.
 
     A pretrained branch keeps its lowest layers. What they make of a pool of clips is computed once; the
     layers above learn from that, slowly, and only the new ones at the full rate.
@@ -159,33 +165,47 @@ def train_picture(
     if frozen:
         keep_statistics(learned)
         branch.last.train()
-        pool = film_pool(branch, camera, settings, frozen, report)
     else:
         learned.train()
+
+    def source_of(some: Camera, clips: int) -> Pool | Camera:
+        return film_pool(branch, some, settings, frozen, clips, report) if frozen else some
+
+    def drawn(source: Pool | Camera) -> Filmed:
+        if isinstance(source, Pool):
+            return source.batch(settings.batch)
+        batch = source.batch(settings.batch)
+        return batch.frames, batch.place, batch.emotion
+
+    def loss_on(batch: Filmed) -> Tensor:
+        shown, wanted_place, wanted_emotion = batch
+        state = branch_state(branch.state_shapes(network.size), settings.batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+            feature, _fresh = branch.upper(shown, frozen, state) if frozen else branch.clip(shown, state)
+        y = F.dropout(feature.float(), dropout, learned.training)
+        smoothing = settings.smoothing if learned.training else 0.0
+        place = wanted_place[:, None].expand(-1, settings.ticks)
+        emotion = wanted_emotion[:, None].expand(-1, settings.ticks)
+        loss = masked_cross_entropy(heads["scene"](y), place, None, smoothing)
+        return loss + masked_cross_entropy(heads["emotion"](y), emotion, None, smoothing)
+
+    source = source_of(camera, settings.pool)
+    check = None
+    if held is not None:
+        looked = source_of(held, HELD_OUT_BATCHES * settings.batch)
+        check = held_out(partial(drawn, looked), loss_on)
+    if keep is not None:
+        keep.rngs = (source.rng,)
     trunk = [p for part in (learned[: -1 - len(heads)]) for p in part.parameters()]
     new = [p for part in (branch.last, *heads.values()) for p in part.parameters()]
     groups = [(trunk, settings.trunk_rate if frozen else 1.0), (new, 1.0)]
+    run_stage(
+        "picture", learned, groups, settings, lambda _: loss_on(drawn(source)), report, keep=keep, check=check
+    )
 
-    def loss_of(_: int) -> Tensor:
-        state = branch_state(branch.state_shapes(network.size), settings.batch)
-        if frozen:
-            below, wanted_place, wanted_emotion = pool.batch(settings.batch)
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-                feature, _fresh = branch.upper(below, frozen, state)
-        else:
-            batch = camera.batch(settings.batch)
-            wanted_place, wanted_emotion = batch.place, batch.emotion
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-                feature, _fresh = branch.clip(batch.frames, state)
-        y = F.dropout(feature.float(), dropout, True)
-        place = wanted_place[:, None].expand(-1, settings.ticks)
-        emotion = wanted_emotion[:, None].expand(-1, settings.ticks)
-        loss = masked_cross_entropy(heads["scene"](y), place, None, settings.smoothing)
-        return loss + masked_cross_entropy(heads["emotion"](y), emotion, None, settings.smoothing)
 
-    if keep is not None:
-        keep.rngs = (pool.rng if frozen else camera.rng,)
-    run_stage("picture", learned, groups, settings, loss_of, report, keep=keep)
+Filmed = tuple[Tensor, Tensor, Tensor]
+"""What is shown (pictures, or what the frozen layers made of them), its places and its emotions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +217,7 @@ class Pool:
     emotion: Tensor
     rng: np.random.Generator
 
-    def batch(self, clips: int) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, clips: int) -> Filmed:
         some = torch.from_numpy(self.rng.choice(len(self.place), clips, replace=False))
         return self.below[some].float(), self.place[some], self.emotion[some]
 
@@ -213,19 +233,19 @@ def fused(branch: LiteBranch) -> LiteBranch:
 
 
 def film_pool(
-    branch: LiteBranch, camera: Camera, settings: PictureSettings, frozen: int, report: Report
+    branch: LiteBranch, camera: Camera, settings: PictureSettings, frozen: int, clips: int, report: Report
 ) -> Pool:
-    """Film `settings.pool` clips and put them through the frozen layers."""
+    """Film so many clips and put them through the frozen layers."""
     fast = fused(branch)
     below, place, emotion = [], [], []
-    for done in range(0, settings.pool, settings.batch):
+    for done in range(0, clips, settings.batch):
         batch = camera.batch(settings.batch)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             made = fast.lower(batch.frames.flatten(0, 1), frozen)
         below.append(made.view(settings.batch, settings.ticks, *made.shape[1:]).half().contiguous())
         place.append(batch.place)
         emotion.append(batch.emotion)
-        report("film", done / settings.pool, {"clips": done})
+        report("film", done / clips, {"clips": done})
     return Pool(torch.cat(below), torch.cat(place), torch.cat(emotion), np.random.default_rng(settings.batch))
 
 
@@ -236,35 +256,38 @@ def train_fusion(
     settings: FusionSettings,
     report: Report,
     keep: Keeper | None = None,
+    held: Pairs | None = None,
 ) -> None:
-    """Stage three: everything above the branches, on composed pairs of their features."""
+    """Stage three: everything above the branches, on composed pairs of their features.
+
+    The branches' own heads have learned in their stages; here they learn only where the fusion uses them.
+    held  of held-out groups, to end early by
+    """
     absent: Any = network.absent
     learned = nn.ModuleList([network.fusion, nn.ParameterList([absent])]).train()
-    votes = [heads_of(network, modality, spec) for modality in range(network.modalities)]
     names = [head.name for head in spec.heads]
 
-    def loss_of(_: int) -> Tensor:
-        batch = pairs.batch(settings.batch)
+    def loss_on(batch: PairBatch) -> Tensor:
         gone = absent.split(network.dims)
         features = [
             torch.where(batch.present[:, m, None], one, gone[m])[:, None]
             for m, one in enumerate(batch.features)
         ]
         logits = dict(zip(names, network.fusion(features, batch.present), strict=True))
-        losses = []
-        for answers in (
-            logits,
-            *({n: h(features[m]) for n, h in votes[m].items()} for m in range(len(votes))),
-        ):
-            for name in ("scene", "emotion"):
-                target = batch.targets(name)[:, None]
-                losses.append(masked_cross_entropy(answers[name], target, None, settings.smoothing))
-            if "sound" in answers and answers is logits:
-                asked = batch.asked[:, None]
-                losses.append(SOUND_WEIGHT * masked_sigmoid(answers["sound"], batch.sounds[:, None], asked))
-        main = 3 if "sound" in logits else 2
-        return torch.stack(losses[:main]).sum()
+        smoothing = settings.smoothing if learned.training else 0.0
+        losses = [
+            masked_cross_entropy(logits[name], batch.targets(name)[:, None], None, smoothing)
+            for name in ("scene", "emotion")
+        ]
+        if "sound" in logits:
+            asked = batch.asked[:, None]
+            losses.append(SOUND_WEIGHT * masked_sigmoid(logits["sound"], batch.sounds[:, None], asked))
+        return torch.stack(losses).sum()
 
     if keep is not None:
         keep.rngs = (pairs.rng,)
-    run_stage("fusion", learned, [(list(learned.parameters()), 1.0)], settings, loss_of, report, keep=keep)
+    check = None if held is None else held_out(partial(held.batch, settings.batch), loss_on)
+    run_stage(
+        "fusion", learned, [(list(learned.parameters()), 1.0)], settings,
+        lambda _: loss_on(pairs.batch(settings.batch)), report, keep=keep, check=check,
+    )  # fmt: skip

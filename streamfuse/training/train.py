@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,7 @@ from streamfuse.training.certainty import (
     situation_of,
 )
 from streamfuse.training.datasets.meaning import EMOTIONS, PLACES, SOUNDS
-from streamfuse.training.datasets.recordings import Recordings, read_recordings
+from streamfuse.training.datasets.recordings import Part, Recordings, read_recordings
 from streamfuse.training.evaluate import SETTLE_TICKS, Score, evaluate, qualities
 from streamfuse.training.listen import heard_features, seen_features
 from streamfuse.training.motion import Camera
@@ -51,6 +52,11 @@ from streamfuse.training.stages import (
     train_sound,
 )
 from streamfuse.training.trials import Suite, asked, build_suites
+
+HELD = 100
+"""Held-out streams and clips are drawn with seeds so far above those of what is learned from."""
+HELD_SHARE = 0.25
+"""Of the clips and streams for the fusion to learn from: so many more are held out, where it ends early."""
 
 
 def model_spec(config: TrainConfig) -> ModelSpec:
@@ -77,16 +83,52 @@ def model_spec(config: TrainConfig) -> ModelSpec:
     )
 
 
+def refuse_what_is_not_done(config: TrainConfig) -> None:
+    """The settings that only training on a list of data sets knows: never passed over in silence."""
+    for key, value, only in (
+        ("device", config.device, "cpu"),
+        ("network.frozen", config.network.frozen, False),
+        ("network.colour", config.network.colour, "luma"),
+        ("clips.distil", config.clips.distil, None),
+    ):
+        if value != only:
+            raise ConfigError(
+                f"a folder of recordings is learned from with `{key}` {only or 'unset'}",
+                got=value,
+                hint="leave it out, or train on a list of data sets (`--data LAYOUT:PATH`)",
+            )
+
+
+def refuse_patience_in_vain(config: TrainConfig, recordings: Recordings, data: Path) -> None:
+    """Early stopping looks at the `tune` part: it must have something of each kind to look at."""
+    heard = [one for one in recordings.sound if one.part == "tune"]
+    seen = [one for one in recordings.pictures if one.part == "tune"]
+    faces = [one for one in seen if one.kind == "face_image"]
+    for stage, patience, needed in (
+        ("sound", config.sound.patience, (heard,)),
+        ("picture", config.picture.patience, (seen,)),
+        ("faces", config.faces.patience if "face" in config.network.views else 0, (faces,)),
+        ("fusion", config.fusion.patience, (heard, seen)),
+    ):
+        if patience and not all(needed):
+            hint = "hold some groups out (`data: tune_splits, tune_groups, tune_share`), or leave it out"
+            raise ConfigError(
+                f"`{stage}.patience` needs held-out recordings", got="none", where=data, hint=hint
+            )
+
+
 class Run:
     """One training run. `work` holds its caches and the weights after each stage."""
 
     def __init__(self, config: TrainConfig, data: Path, work: Path, report: Report, cached: Progress) -> None:
+        refuse_what_is_not_done(config)
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.work, self.report = config, work, report
         self.recordings: Recordings = read_recordings(data, division_of(config))
         if not self.recordings.sound or not self.recordings.pictures:
             raise ConfigError("training needs recordings of sound and pictures", where=data)
+        refuse_patience_in_vain(config, self.recordings, data)
         self.spec = model_spec(config)
         self.network: Network = build_network(self.spec, dropout=config.dropout)
         if config.network.pretrained:
@@ -96,14 +138,24 @@ class Run:
         self.sounds = cache_sound(self.recordings.sound, self.spec.audio, folder, self.dropped, cached)
         self.pictures = cache_pictures(self.recordings.pictures, folder, self.dropped, cached)
 
-    def _mixer(self, seed: int) -> SoundMixer:
+    def _mixer(self, seed: int, part: Part = "train") -> SoundMixer:
         frames = self.config.sound.ticks * self.spec.frames_per_tick
-        return SoundMixer(self.sounds, self.spec.audio, frames, self.config.seed + seed)
+        return SoundMixer(self.sounds, self.spec.audio, frames, self.config.seed + seed, part)
 
-    def _camera(self, seed: int) -> Camera:
+    def _camera(self, seed: int, part: Part = "train") -> Camera:
         picture, ticks = self.spec.video.picture, self.config.picture.ticks
         crops = "face" in self.spec.views
-        return Camera(self.pictures, picture, ticks, self.config.seed + seed, crops=crops)
+        return Camera(self.pictures, picture, ticks, self.config.seed + seed, part, crops=crops)
+
+    def _portraits(self, seed: int, part: Part = "train") -> Portraits:
+        return Portraits(self.pictures, self.spec.video.picture, self.config.seed + seed, part)
+
+    def _pairs(self, seed: int, part: Part = "train", share: float = 1.0) -> Pairs:
+        settings = self.config.fusion
+        clips, streams = (ceil(share * n) for n in (settings.clips, settings.streams))
+        seen = seen_features(self.network, self.spec, self._camera(seed, part), clips, self.report)
+        heard = heard_features(self.network, self.spec, self._mixer(seed + 1, part), streams, self.report)
+        return Pairs(seen, heard, self.config.seed + seed + 2)
 
     def learn(self) -> None:
         """The stages, each skipped where an earlier run of the same settings left its weights."""
@@ -133,23 +185,25 @@ class Run:
         mixer = self._mixer(1)
         set_sound_statistics(self.network, mixer, self.spec.audio)
         config = self.config
-        train_sound(self.network, self.spec, mixer, config.sound, config.dropout, self.report, keep)
+        held = self._mixer(HELD + 1, "tune") if config.sound.patience else None
+        train_sound(self.network, self.spec, mixer, config.sound, config.dropout, self.report, keep, held)
 
     def _see(self, keep: Keeper) -> None:
         config, camera = self.config, self._camera(2)
-        train_picture(self.network, self.spec, camera, config.picture, config.dropout, self.report, keep)
+        held = self._camera(HELD + 2, "tune") if config.picture.patience else None
+        train_picture(
+            self.network, self.spec, camera, config.picture, config.dropout, self.report, keep, held
+        )
 
     def _face(self, keep: Keeper) -> None:
-        portraits = Portraits(self.pictures, self.spec.video.picture, self.config.seed + 6)
-        config = self.config
-        train_faces(self.network, self.spec, portraits, config.faces, config.dropout, self.report, keep)
+        config, portraits = self.config, self._portraits(6)
+        held = self._portraits(HELD + 6, "tune") if config.faces.patience else None
+        train_faces(self.network, self.spec, portraits, config.faces, config.dropout, self.report, keep, held)
 
     def _fuse(self, keep: Keeper) -> None:
-        settings = self.config.fusion
-        seen = seen_features(self.network, self.spec, self._camera(3), settings.clips, self.report)
-        heard = heard_features(self.network, self.spec, self._mixer(4), settings.streams, self.report)
-        pairs = Pairs(seen, heard, self.config.seed + 5)
-        train_fusion(self.network, self.spec, pairs, settings, self.report, keep)
+        settings, pairs = self.config.fusion, self._pairs(3)
+        held = self._pairs(HELD + 3, "tune", HELD_SHARE) if settings.patience else None
+        train_fusion(self.network, self.spec, pairs, settings, self.report, keep, held)
 
     def finish(self, out: Path) -> tuple[ModelSpec, list[Score]]:
         """Calibrate, export, measure what was exported, and write the figures into it."""

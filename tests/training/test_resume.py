@@ -16,7 +16,7 @@ from torch import nn
 from streamfuse.errors import ConfigError
 from streamfuse.model.export import weights_sha256
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import run_stage
+from streamfuse.training.schedule import Report, run_stage
 from streamfuse.training.settings import StageSettings, read_train_config
 from streamfuse.training.train import Run
 from tests.training.made import run_of, settings
@@ -56,7 +56,14 @@ class Noisy:
         x = torch.from_numpy(self.rng.normal(size=(16, 4)).astype(np.float32))
         return (self.module(x) - x.sum(1, keepdim=True)).square().mean()
 
-    def run(self, steps: int = 40, stop_at: int | None = None, patience: int = 0, best_at: int = 0) -> None:
+    def run(
+        self,
+        steps: int = 40,
+        stop_at: int | None = None,
+        patience: int = 0,
+        best_at: int = 0,
+        report: Report = lambda *_: None,
+    ) -> None:
         def loss_of(step: int) -> torch.Tensor:
             if step == stop_at:
                 raise KeyboardInterrupt
@@ -69,7 +76,7 @@ class Noisy:
 
         settings = StageSettings(steps=steps, rate=0.01, check_every=4, patience=patience)
         groups = [(list(self.module.parameters()), 1.0)]
-        run_stage("s", self.module, groups, settings, loss_of, lambda *_: None, keep=self.keep, check=check)
+        run_stage("s", self.module, groups, settings, loss_of, report, keep=self.keep, check=check)
 
     def bits(self) -> list[bytes]:
         return [one.numpy().tobytes() for one in self.module.state_dict().values()]
