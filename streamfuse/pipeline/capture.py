@@ -36,6 +36,9 @@ from streamfuse.types import (
 
 REORDER_NS = 1000 * MS
 """A step back below this is reordering, and the item is dropped; a larger one begins a new session."""
+HEAD_NS = 2000 * MS
+"""Recorded: so much of one track is kept while the other's first item is waited for. A decoder may give the
+first picture long after the sound of its time (seen: 1.02 s, H.264)."""
 
 
 class Analyzer:
@@ -47,8 +50,9 @@ class Analyzer:
     source  the name in the labels
     events  what began and ended so far; take them with `events.clear()` after reading
 
-    The time of a session's first item is its zero. A jump of more than ticks.max_gap_ms forward, or of
-    a second back, begins a new session.
+    Live, the time of a session's first item is its zero. Recorded, the first one's zero is where the earlier
+    of its tracks begins, and the two may come in the order in which decoders give them. A jump within a track
+    of more than ticks.max_gap_ms forward, or of a second back, begins a new session.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Analyzer:
         self.model = loaded_model(model, device)
         self._ticks = ticks or TickConfig()
         self._tracks = frozenset(tracks)
-        self._clock, self._source = clock, source
+        self._clock, self._source, self._live = clock, source, mode == "live"
         spec = self.model.spec
         self._assembler = new_assembler(source, self._ticks, spec, mode)
         together = recorded_batch(self.model, ModelConfig())
@@ -77,6 +81,9 @@ class Analyzer:
         self._interpreter = Interpreter(stepper, labels or LabelConfig(), self._ticks, finish)
         self.events: list[Event] = []
         self._session = -1
+        self._firsts_ns: dict[Track, int] = {}
+        self._head: list[VideoFrame | AudioChunk] = []
+        """What came before the first session could begin."""
         self._ends_ns: dict[Track, int] = {}
         self._video_pts_ns: int | None = None
         self._zero_ns = self._offset_ns = 0
@@ -113,7 +120,8 @@ class Analyzer:
 
     def flush(self) -> list[Label]:
         """The end: the labels of what was still waiting. Then reset() before anything else is pushed."""
-        labels = self._end_audio() + self._analyze(self._assembler.flush())
+        labels = self._begin_first() if self._firsts_ns and self._session < 0 else []
+        labels += self._end_audio() + self._analyze(self._assembler.flush())
         return labels + self._keep(self._interpreter.flush())
 
     def reset(self) -> None:
@@ -123,6 +131,7 @@ class Analyzer:
         self._interpreter.reset()
         self.events.clear()
         self._session = -1
+        self._firsts_ns, self._head = {}, []
         self._forget_session()
 
     def _forget_session(self) -> None:
@@ -137,21 +146,42 @@ class Analyzer:
             raise StageError(
                 f"{track} was not among the tracks", got=sorted(self._tracks), where=self._source
             )
-        reason = "start"
-        if self._ends_ns:
-            end_ns = self._ends_ns.get(track, max(self._ends_ns.values()))
-            jump_ns = pts_ns - end_ns
-            if -REORDER_NS <= jump_ns <= self._ticks.max_gap_ms * MS:
+        if self._session < 0:
+            self._firsts_ns.setdefault(track, pts_ns)
+            waits = not self._live and self._firsts_ns.keys() != self._tracks
+            if waits and pts_ns - min(self._firsts_ns.values()) < HEAD_NS:
                 return []
-            reason = f"the {track} jumped by {jump_ns / NS:.3f} s"
+            return self._begin_first()
+        jump_ns = self._jump_ns(track, pts_ns)
+        return [] if jump_ns == 0 else self._begin_anew(pts_ns, f"the {track} jumped by {jump_ns / NS:.3f} s")
+
+    def _jump_ns(self, track: Track, pts_ns: int) -> int:
+        """How far an item lies from where it may be; 0: it goes on."""
+        newest_ns = max(self._ends_ns.values(), default=self._zero_ns)
+        end_ns = self._ends_ns.get(track, newest_ns)
+        if track not in self._ends_ns and not self._live and self._zero_ns <= pts_ns <= newest_ns:
+            return 0  # its decoder gives it later than the other one's
+        jump_ns = pts_ns - end_ns
+        return 0 if -REORDER_NS <= jump_ns <= self._ticks.max_gap_ms * MS else jump_ns
+
+    def _begin_first(self) -> list[Label]:
+        """The first session, where the earlier of its tracks begins; then what has waited for that."""
+        labels = self._begin(min(self._firsts_ns.values()), 0, "start")
+        head, self._head = self._head, []
+        return labels + [label for item in head for label in self._push(item)]
+
+    def _begin_anew(self, pts_ns: int, reason: str) -> list[Label]:
         labels = self._end_audio()
         # Time in the recording never falls back: a session begins where the one before it ended.
         reached_ns = max((end - self._zero_ns + self._offset_ns for end in self._ends_ns.values()), default=0)
         self._forget_session()
-        self._zero_ns, self._offset_ns = pts_ns, reached_ns
+        return labels + self._begin(pts_ns, reached_ns, reason)
+
+    def _begin(self, zero_ns: int, offset_ns: int, reason: str) -> list[Label]:
+        self._zero_ns, self._offset_ns = zero_ns, offset_ns
         self._session += 1
-        start = SessionStart(self._session, pts_ns, reached_ns, self._tracks, reason)
-        return labels + self._analyze(self._assembler.push(start, self._clock.monotonic_ns()))
+        start = SessionStart(self._session, zero_ns, offset_ns, self._tracks, reason)
+        return self._analyze(self._assembler.push(start, self._clock.monotonic_ns()))
 
     def _end_audio(self) -> list[Label]:
         """What the resampler still holds."""
@@ -159,6 +189,9 @@ class Analyzer:
         return [label for chunk in (resampler.flush() if resampler else ()) for label in self._push(chunk)]
 
     def _push(self, item: VideoFrame | AudioChunk) -> list[Label]:
+        if self._session < 0:
+            self._head.append(item)
+            return []
         track: Track = "audio" if isinstance(item, AudioChunk) else "video"
         end_ns = item.end_ns if isinstance(item, AudioChunk) else item.pts_ns + item.dur_ns
         self._ends_ns[track] = max(end_ns, self._ends_ns.get(track, end_ns))

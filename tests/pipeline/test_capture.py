@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+import streamfuse
 from streamfuse.clock import utc_iso
 from streamfuse.config import LabelConfig, TickConfig
 from streamfuse.errors import StageError
 from streamfuse.media.arrays import ArrayResampler
+from streamfuse.model.runtime import load_model
 from streamfuse.pipeline.capture import Analyzer
 from streamfuse.types import MS, NS, AudioChunk, Label, VideoFrame
+from tests.clips import Clip
 from tests.pipeline.fakes import FakeModel, frames_and_sound, grey_picture
 
 
@@ -72,6 +78,69 @@ def test_zero_is_the_first_item_whatever_its_time() -> None:
         labels += analyzer.push_audio(np.zeros(800, np.float32), start + index * 50 * MS)
     labels += analyzer.flush()
     assert [label.start_s for label in labels] == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.5, 1.0, 1.5, 1.9, 2.5])
+@pytest.mark.parametrize("late", [VideoFrame, AudioChunk])
+@pytest.mark.parametrize("begins_ms", [0, 130])
+def test_track_that_its_decoder_gives_later_changes_no_label(
+    late: type, delay_s: float, begins_ms: int
+) -> None:
+    """A decoder of H.264 holds its first picture for a second: a session of sound alone was begun."""
+    items = [
+        replace(item, pts_ns=item.pts_ns + begins_ms * MS) if isinstance(item, late) else item
+        for item in frames_and_sound(4.0)
+    ]
+    delayed = sorted(items, key=lambda item: item.pts_ns + isinstance(item, late) * round(delay_s * NS))
+    one, other = FakeModel(), FakeModel()
+    clock = SteppedClock()
+    labels = push_all(new_analyzer(one, clock=clock), sorted(items, key=lambda item: item.pts_ns))
+    assert push_all(new_analyzer(other, clock=clock), delayed) == labels
+    assert {label.head.session for label in labels} == {0}
+    for a, b in zip(one.calls, other.calls, strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_zero_is_where_the_earlier_track_begins_also_where_it_comes_second() -> None:
+    analyzer = new_analyzer()
+    labels = analyzer.push_audio(np.zeros(16_000, np.float32), 330 * MS)
+    for index in range(10):
+        labels += analyzer.push_video(grey_picture(), 30 * MS + index * 100 * MS)
+    labels += analyzer.flush()
+    assert [label.modalities["audio"] for label in labels[:5]] == ["missing"] * 3 + ["ok"] * 2
+    assert all(label.modalities["video"] == "ok" for label in labels[:10])
+
+
+def test_pyav_loop_gives_the_labels_of_analyze(tiny_model: Path, tmp_path: Path) -> None:
+    """What anybody would write, in the order in which PyAV gives frames: pictures over a second late."""
+    clip = Clip(seconds=4.0, fps=12, b_frames=3, audio_start=0.2)
+    path = clip.write(tmp_path / "capture.mp4")
+    model = load_model(tiny_model, device="cpu")
+    analyzer, labels, order = Analyzer(model), [], []
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "FRAME"
+        container.streams.video[0].codec_context.thread_count = 16
+        for frame in container.decode(video=0, audio=0):
+            pts_ns = round(frame.pts * frame.time_base * NS)
+            order.append((type(frame), pts_ns))
+            if isinstance(frame, av.VideoFrame):
+                labels += analyzer.push_video(frame.to_ndarray(format="rgb24"), pts_ns)
+            else:
+                rate = frame.sample_rate
+                labels += analyzer.push_audio(frame.to_ndarray().T, pts_ns, sample_rate=rate)
+    labels += analyzer.flush()
+    first_picture = [kind for kind, _ in order].index(av.VideoFrame)
+    assert max(pts_ns for _, pts_ns in order[:first_picture]) > NS, "the clip tests nothing"
+    expected = list(streamfuse.analyze(path, model=model))
+    ours, theirs = (  # skew_ns: a duration that nobody told is one rounding away from the container's
+        [(replace(label.head, trace=None, skew_ns=0), label.modalities) for label in some]
+        for some in (labels, expected)
+    )
+    assert ours == theirs
+    # Pictures that went through RGB are a little other ones.
+    scores = [[label.heads["scene"].score for label in some] for some in (labels, expected)]
+    np.testing.assert_allclose(*scores, atol=0.02)
 
 
 @pytest.mark.parametrize("jump_s", [5.0, -3.0])
