@@ -59,6 +59,7 @@ def base(tmp_path: Path) -> Iterator[str]:
 def test_live_playlist_and_film_over_http_lose_nothing(base: str, meter: Path) -> None:
     sources = {"hls": f"{base}/live.m3u8", "film": f"{base}/film.mkv"}
     with LiveRun(sources, "--allow-hls", model=meter) as run:
+        run.until(lambda: all(run.labels(name) for name in sources), "the first labels")
         run.until(lambda: len(run.labels("hls")) > 100, "ten seconds of the playlist")
         run.until(lambda: run.labels("film")[-1]["tick"] >= 59, "the end of the film")
         run.until(lambda: not _decodes(run, "film"), "the film is over")
