@@ -48,10 +48,9 @@ def explain(
         raise OutputError("a picture must be writable", got=error.strerror, where=target) from error
     if as_json:
         facts = {"head": what.head, "label": what.label, "score": round(what.score, 4), "share": what.share}
-        lists = {
-            name: getattr(what, name).round(4).tolist() for name in ("times", "moments", "regions", "sounds")
-        }
-        click.echo(json.dumps(facts | lists))
+        lists = {name: getattr(what, name).round(4).tolist() for name in ("times", "moments", "sounds")}
+        regions = {view: one.round(4).tolist() for view, one in what.regions.items()}
+        click.echo(json.dumps(facts | lists | {"regions": regions}))
         return
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in what.share.items())
     click.echo(f"{what.head} at {what.at_s:g} s: {what.label} ({what.score:.2f}); {shares}; wrote {target}")

@@ -1,9 +1,10 @@
 """What drove a label: parts of the pictures, times and bands of the sound, by covering them up.
 
 The seconds before the asked time are played again and again with one thing hidden: a modality, a region of
-all pictures, all pictures of one moment, or a band of the sound at one moment. What the label loses by it
-is that thing's share in it. Nothing of the model is needed but its answers, so that it works for any model
-file. Hidden is not black: a region becomes its own mean, sound becomes its quietest.
+all pictures of one view (the frame, or the face in it), all pictures of one moment, or a band of the sound
+at one moment. What the label loses by it is that thing's share in it. Nothing of the model is needed but its
+answers, so that it works for any model file. Hidden is not black: a region becomes its own mean, sound
+becomes its quietest.
 
 Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks" (arXiv 1311.2901), 4.2.
 """
@@ -43,10 +44,11 @@ class Explanation:
     """Why `label` of `head` was said at at_s, with probability `score`.
 
     share    by modality: what the label's log-odds lose without it, as parts of 1 where any of it helps
-    regions  (CELLS, CELLS): what they lose without that part of the pictures
+    regions  by view that was seen, (CELLS, CELLS): what they lose without that part of its pictures
     moments  (M,): without the pictures of that time; sounds (BANDS, M): without that band at that time
     times    (M + 1,) seconds: the edges of the moments
     pictures (M, H, W): what was seen then, in [0, 1]; spectrum (frames, bands): what was heard
+    views    by view, (H, W): the last of its pictures
     """
 
     head: str
@@ -54,11 +56,12 @@ class Explanation:
     score: float
     at_s: float
     share: dict[str, float]
-    regions: F64
+    regions: dict[str, F64]
     moments: F64
     sounds: F64
     times: F64
     pictures: F32
+    views: dict[str, F32]
     spectrum: F32
 
     @property
@@ -77,7 +80,7 @@ def explain(model: Model, clip: Clip, at_s: float, head: str | None = None) -> E
         raise StageError("a head must be one of the model's", got=head, hint=", ".join(heads))
     at = 0 if head is None else heads.index(head)
     take, start = _window(model, clip, at_s)
-    return _Covering(model, take, at, start).explanation(at_s)
+    return Covering(model, take, at, start).explanation(at_s)
 
 
 def _window(model: Model, clip: Clip, at_s: float) -> tuple[Take, int]:
@@ -102,7 +105,7 @@ def _window(model: Model, clip: Clip, at_s: float) -> tuple[Take, int]:
     return take, start
 
 
-class _Covering:
+class Covering:
     """Plays a take with parts of it hidden, and tells what the label's log-odds lose."""
 
     def __init__(self, model: Model, take: Take, head: int, start: int) -> None:
@@ -133,9 +136,11 @@ class _Covering:
         edges = np.array([*range(0, take.ticks, MOMENT_TICKS), take.ticks])
         score = float(self._answers([take])[0, self.label])
         return Explanation(
-            head.name, head.labels[self.label], score, at_s, self._share(), self._regions(),
+            head.name, head.labels[self.label], score, at_s, self._share(),
+            {name: self._regions(view) for view, name in self._seen()},
             self._moments(edges), self._sounds(edges), (self.start + edges) * spec.video.hop_ns / NS,
-            self._pictures(edges), self._spectrum(),
+            self._luma(self.take.video[edges[1:] - 1, 0]),
+            {name: self._last(view) for view, name in self._seen()}, self._spectrum(),
         )  # fmt: skip
 
     def _share(self) -> dict[str, float]:
@@ -158,13 +163,19 @@ class _Covering:
         total = float(helped.sum())
         return {n: float(v / total) if total > 0 else 0.0 for n, v in zip(names, helped, strict=True)}
 
-    def _regions(self) -> F64:
+    def _seen(self) -> list[tuple[int, str]]:
+        """Index and name of the views that were there at all."""
+        return [(n, name) for n, name in enumerate(self.model.spec.views) if self.take.present[:, n].any()]
+
+    def _regions(self, view: int) -> F64:
+        """One view at a time: the same cells of another one show something else."""
         size = self.take.video.shape[-1]
         edges = np.linspace(0, size, CELLS + 1).astype(int)
         takes = []
         for row in range(CELLS - 1):
             for column in range(CELLS - 1):
-                place = (..., slice(edges[row], edges[row + 2]), slice(edges[column], edges[column + 2]))
+                rows, columns = (slice(edges[n], edges[n + 2]) for n in (row, column))
+                place = (slice(None), view, ..., rows, columns)
                 video = self.take.video.copy()
                 video[place] = video[place].mean((-1, -2), keepdims=True)
                 takes.append(replace(self.take, video=video))
@@ -202,9 +213,14 @@ class _Covering:
                 takes.append(replace(self.take, audio=audio))
         return self._loss(takes).reshape(BANDS, -1)
 
-    def _pictures(self, edges: npt.NDArray[np.int64]) -> F32:
+    def _last(self, view: int) -> F32:
+        at = int(np.flatnonzero(self.take.present[:, view])[-1])
+        return np.asarray(self._luma(self.take.video[at : at + 1, view])[0])
+
+    def _luma(self, shown: F32) -> F32:
+        """(N, C, H, W) as the model sees it to (N, H, W) in [0, 1]."""
         spec = self.model.spec.video.picture
-        luma = self.take.video[edges[1:] - 1, 0].mean(1) * np.float32(spec.std[0]) + np.float32(spec.mean[0])
+        luma = shown.mean(1) * np.float32(spec.std[0]) + np.float32(spec.mean[0])
         return np.asarray(np.clip(luma, 0.0, 1.0), np.float32)
 
     def _spectrum(self) -> F32:

@@ -13,6 +13,8 @@ PAPER, INK, FAINT = (255, 255, 255), (32, 33, 36), (120, 124, 130)
 FOR, AGAINST = (214, 69, 48), (52, 104, 192)
 """What speaks for the label, and against it."""
 THUMB, LARGE = 86, 300
+NAMES = {"frame": "picture", "audio": "sound"}
+"""What people call a modality."""
 
 
 def explanation_picture(what: Explanation, source: str) -> Image.Image:
@@ -24,10 +26,14 @@ def explanation_picture(what: Explanation, source: str) -> Image.Image:
     _shares(draw, what, 92)
     _text(draw, (EDGE, 172), "Moments: what the label loses without the pictures of that time", 16)
     _moments(page, draw, what, 198)
-    _text(draw, (EDGE, 352), "Regions of the picture", 16)
-    _regions(page, what, (EDGE, 378))
-    left = EDGE + LARGE + 32
-    _text(draw, (left, 352), "Sounds: high above low, over the same time", 16)
+    left = EDGE
+    scale = max(map(_scale, what.regions.values()), default=1.0)
+    for view, values in what.regions.items():
+        _text(draw, (left, 352), f"Regions of the {NAMES.get(view, view)}", 16)
+        base = _grey(what.views[view]).resize((LARGE, LARGE)).convert("RGB")
+        page.paste(_heated(base, values, scale), (left, 378))
+        left += LARGE + 32
+    _text(draw, (left, 352), "Sounds: high above low", 16)
     _sounds(page, draw, what, (left, 378), (WIDE - EDGE - left, LARGE))
     _legend(draw, 738)
     return page
@@ -43,7 +49,7 @@ def _shares(draw: ImageDraw.ImageDraw, what: Explanation, top: int) -> None:
     full = WIDE - 2 * EDGE - 190
     for row, (name, share) in enumerate(what.share.items()):
         y = top + 24 * row
-        _text(draw, (EDGE, y), {"frame": "picture", "audio": "sound"}.get(name, name), 16)
+        _text(draw, (EDGE, y), NAMES.get(name, name), 16)
         draw.rectangle((EDGE + 90, y + 3, EDGE + 90 + full, y + 17), fill=(238, 239, 241))
         draw.rectangle((EDGE + 90, y + 3, EDGE + 90 + round(full * share), y + 17), fill=FOR)
         _text(draw, (EDGE + 100 + full, y), f"{100 * share:.0f} %", 16)
@@ -63,11 +69,6 @@ def _moments(page: Image.Image, draw: ImageDraw.ImageDraw, what: Explanation, to
         _text(draw, (x, top + THUMB + 18), f"{what.times[one]:.1f} s", 13, FAINT)
 
 
-def _regions(page: Image.Image, what: Explanation, at: tuple[int, int]) -> None:
-    base = _grey(what.pictures[-1]).resize((LARGE, LARGE)).convert("RGB")
-    page.paste(_heated(base, what.regions), at)
-
-
 def _sounds(
     page: Image.Image,
     draw: ImageDraw.ImageDraw,
@@ -78,7 +79,7 @@ def _sounds(
     heard = what.spectrum.T[::-1]
     low, high = np.quantile(heard, (0.02, 0.995))
     base = _grey((heard - low) / max(float(high - low), 1e-6)).resize(size).convert("RGB")
-    page.paste(_heated(base, what.sounds[::-1]), at)
+    page.paste(_heated(base, what.sounds[::-1], _scale(what.sounds)), at)
     for share in (0.0, 0.5, 1.0):
         seconds = what.times[0] + share * (what.times[-1] - what.times[0])
         x = at[0] + share * size[0] - (40 if share == 1.0 else 0)
@@ -102,9 +103,9 @@ def _scale(values: npt.NDArray[np.floating]) -> float:
     return max(float(np.abs(values).max(initial=0.0)), 0.05)
 
 
-def _heated(base: Image.Image, values: npt.NDArray[np.floating]) -> Image.Image:
-    """The picture with colour where hiding changes something; nothing where it changes a twentieth."""
-    strength = np.clip(np.abs(values) / _scale(values), 0.0, 1.0)
+def _heated(base: Image.Image, values: npt.NDArray[np.floating], scale: float) -> Image.Image:
+    """The picture with colour where hiding changes something, full where it changes as much as `scale`."""
+    strength = np.clip(np.abs(values) / scale, 0.0, 1.0)
     red, green, blue = (np.where(values > 0, a, b) for a, b in zip(FOR, AGAINST, strict=True))
     colours = np.stack([red, green, blue], -1).astype(np.uint8)
     alpha = Image.fromarray((170 * strength).astype(np.uint8)).resize(base.size, Image.Resampling.BICUBIC)

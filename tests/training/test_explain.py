@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from streamfuse.model.export import write_model
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.model.spec import SPEC_FILE, HeadSpec, ModelSpec, StateSpec, VideoSpec
 from streamfuse.training.datasets.synthetic import LIGHT, PATCH, read_synthetic, script_of_clip
-from streamfuse.training.explain import CELLS, explain
+from streamfuse.training.explain import CELLS, Covering, explain
+from streamfuse.training.explain_picture import explanation_picture
+from streamfuse.training.takes import Take
 from tests.clips import Clip as Media
 from tests.training.made import SETTINGS
 
@@ -86,8 +89,8 @@ def test_a_planted_region_and_modality_are_found(tmp_path: Path, clip: Path) -> 
     assert seen.label == "yes" and seen.loudest_view == "frame"
     assert seen.share == {"frame": 1.0, "audio": 0.0}
     half = CELLS // 2
-    quarter = seen.regions[:half, :half].sum()
-    assert quarter > 0.85 * np.abs(seen.regions).sum()
+    quarter = seen.regions["frame"][:half, :half].sum()
+    assert quarter > 0.85 * np.abs(seen.regions["frame"]).sum()
     assert np.abs(seen.sounds).max() < 1e-6, "nobody listened"
     # Its memory is short: the last moment weighs most.
     assert seen.moments.argmax() == len(seen.moments) - 1
@@ -97,9 +100,64 @@ def test_a_planted_region_and_modality_are_found(tmp_path: Path, clip: Path) -> 
 def test_a_planted_sound_is_found_in_its_band(tmp_path: Path, clip: Path) -> None:
     heard = explain(planted(tmp_path, picture=0.0, sound=0.2), of_file(clip), 2.0)  # type: ignore[arg-type]
     assert heard.share == {"frame": 0.0, "audio": 1.0}
-    assert np.abs(heard.regions).max() < 1e-6
+    assert np.abs(heard.regions["frame"]).max() < 1e-6
     # MFCC 1 is low bands against high ones, and a tone of 150 Hz is in the lowest of eight.
     assert heard.sounds[:, -1].argmax() == 0
+
+
+class OfTwoViews(nn.Module):
+    """Answers "yes" to contrast in the upper left quarter of the frame, the lower right one of the face."""
+
+    @torch.jit.export
+    def init_state(self, batch: int) -> list[Tensor]:
+        return [torch.zeros(batch, 1)]
+
+    def forward(
+        self, video: Tensor, audio: Tensor, present: Tensor, state: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        half = video.size(5) // 2
+        frame = video[:, 0, 0, 0, :half, :half].flatten(1).std(1)
+        face = video[:, 1, 0, 0, half:, half:].flatten(1).std(1)
+        seen = frame * present[:, 0].float() * 4.0 + face * present[:, 1].float() * 4.0
+        return [torch.stack([seen, torch.zeros_like(seen)], 1)], state
+
+
+def test_views_are_hidden_one_at_a_time() -> None:
+    """A cue planted in one corner of the frame and the opposite corner of the face: each is found there."""
+    spec = ModelSpec(
+        name="planted",
+        heads=(HeadSpec("scene", ("yes", "no")),),
+        views=("frame", "face"),
+        video=VideoSpec(picture=FrameSpec(size=48, colour="luma", mean=(0.0,) * 3, std=(1.0,) * 3)),
+        state=(StateSpec("level", (1, 1)),),
+    )
+    program = torchscript.script(OfTwoViews().eval())
+    rng = np.random.default_rng(0)
+    ticks = 6
+    video = rng.random((ticks, 2, 1, 48, 48)).astype(np.float32)
+    present = np.ones((ticks, 3), bool)
+    present[:, 2] = False
+    take = Take(
+        of_file(Path("x")), video, np.zeros((ticks, 10, 40), np.float32), present,  # type: ignore[arg-type]
+        np.zeros(352 + 1600 * ticks, np.float32), {}, spec,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "two.ts"
+        write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), path)
+        what = Covering(load_model(path, device="cpu"), take, 0, 0).explanation(0.6)
+    half = CELLS // 2
+    for view, (down, right) in {"frame": (0, 0), "face": (1, 1)}.items():
+        regions = what.regions[view]
+        quarter = regions[down * half : (down + 1) * half, right * half : (right + 1) * half]
+        assert quarter.sum() > 0.8 * np.abs(regions).sum(), view
+    assert what.share["frame"] == pytest.approx(what.share["face"], abs=0.2) and what.share["audio"] == 0.0
+    np.testing.assert_allclose(what.views["face"], video[-1, 1, 0])
+    page = np.asarray(explanation_picture(what, "x").convert("RGB")).astype(int)
+    # Red over blue, in the upper left of the first picture and in the lower right of the second.
+    warm = page[378:678, :, 0] - page[378:678, :, 2]
+    frame, face = warm[:, 24:324], warm[:, 356:656]
+    assert frame[:150, :150].mean() > 5 * abs(frame[150:, 150:].mean()) + 5
+    assert face[150:, 150:].mean() > 5 * abs(face[:150, :150].mean()) + 5
 
 
 def test_shares_add_up_when_both_matter(tmp_path: Path, clip: Path) -> None:
@@ -123,7 +181,7 @@ def test_a_trained_model_looks_where_the_generator_drew(made_model: Path) -> Non
         cells = (np.arange(CELLS) + 0.5) / CELLS
         x, y = script.patch
         inside = ((cells >= x) & (cells < x + PATCH))[None] & ((cells >= y) & (cells < y + PATCH))[:, None]
-        helped = np.maximum(what.regions, 0.0)
+        helped = np.maximum(what.regions["frame"], 0.0)
         hits.append(helped[inside].sum() / helped.sum() - inside.mean())
         assert LIGHT < PATCH
     assert len(hits) >= 2
@@ -160,4 +218,4 @@ def test_explain_command_writes_a_picture_and_tells_the_shares(tmp_path: Path, c
     warm = red[..., 0] - red[..., 2]
     assert warm[:150, :150].mean() > 5 * abs(warm[150:, 150:].mean()) + 5
     facts = json.loads(CliRunner().invoke(command, [*words, "--json"], catch_exceptions=False).output)
-    assert facts["share"] == {"frame": 1.0, "audio": 0.0} and len(facts["regions"]) == CELLS
+    assert facts["share"] == {"frame": 1.0, "audio": 0.0} and len(facts["regions"]["frame"]) == CELLS
