@@ -105,7 +105,7 @@ def test_further_mistakes_are_counted(tmp_path: Path) -> None:
 
 def test_unknown_key_without_a_near_one_lists_what_is_known(tmp_path: Path) -> None:
     told = problem(tmp_path, "zzz: 1")
-    known = r"\(known: decode, .*model, notify, outputs, .*\)"
+    known = r"\(known: analyzers, decode, .*model, notify, outputs, .*\)"
     assert re.match(rf"unknown key `zzz` {known} \[config.yaml:1\]", told)
 
 
