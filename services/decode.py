@@ -181,12 +181,18 @@ class DecodeService:
     def _make(self, ticks: list[Tick], began_ns: int) -> None:
         """Put stamps on new ticks and queue them for the link."""
         for tick in ticks:
-            placed = self._sessions.place(tick)
+            placed = self._dated(self._sessions.place(tick))
             if self._trace:
                 arrived_ns = last_arrival_ns(placed.head.trace) or began_ns
                 head = stamped(placed.head, "decode", arrived_ns, began_ns, self._clock.monotonic_ns())
                 placed = replace(placed, head=head)
             self._made.append(placed)
+
+    def _dated(self, tick: Tick) -> Tick:
+        """The wall clock is read here alone, so that the run and its replay tell the same time."""
+        now_ns = self._clock.monotonic_ns()
+        arrived_ns = last_arrival_ns(tick.head.trace) or now_ns
+        return replace(tick, head=replace(tick.head, wall_ns=self._clock.wall_ns() - (now_ns - arrived_ns)))
 
     def _send(self) -> None:
         while self._made:

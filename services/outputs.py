@@ -17,7 +17,7 @@ from streamfuse.model.spec import ModelSpec
 from streamfuse.services.unfinished import Unfinished
 from streamfuse.sinks import Sink
 from streamfuse.sinks.jsonl import RotatingLines
-from streamfuse.trace import last_arrival_ns, latency, stamped
+from streamfuse.trace import latency, stamped
 from streamfuse.types import Answer, Event, Label
 
 Told = Label | Event
@@ -118,9 +118,8 @@ class SourceOutput:
         head = label.head
         if self._trace:
             head = stamped(head, "publish", received_ns, began_ns, now_ns)
-        age_ns = now_ns - (last_arrival_ns(head.trace) or now_ns)
-        time = utc_iso(self._clock.wall_ns() - age_ns)
-        return replace(label, head=head, time=time, latency=latency(head) if self._trace else None)
+        told = latency(head) if self._trace else None
+        return replace(label, head=head, time=utc_iso(head.wall_ns), latency=told)
 
     def _write_event(self, event: Event, time: str | None) -> Event:
         if event.time is None:

@@ -16,7 +16,6 @@ from streamfuse.errors import WireError
 from streamfuse.labels.events import EventTracker
 from streamfuse.labels.smooth import Labeller
 from streamfuse.model.runtime import Model
-from streamfuse.trace import last_arrival_ns
 from streamfuse.types import Answer, Event, Label, SessionStart, Tick
 from streamfuse.wire.headers import End
 from streamfuse.wire.recording import Entry, read_index, read_segment, segments
@@ -37,8 +36,8 @@ class Findings:
 class SourceReplay:
     """Stage[Entry, Label | Event] of one source: what analyze and publish made of its messages.
 
-    A label has the time of day that the live one had, to the millisecond or the one beside it; its latency
-    would be that of the replay, so it has none.
+    A label has the time of day that the live one had, which came with its tick; its latency would be that of
+    the replay, so it has none.
 
     together  on CUDA: the batch of all sources that are played (batch.recorded_batch)
     """
@@ -66,8 +65,7 @@ class SourceReplay:
         elif isinstance(body, Tick):
             self.found.headless |= not self.found.sessions
             self.found.counts["ticks"] += 1
-            to_wall_ns = entry.wall_ns - entry.monotonic_ns
-            return [told for a in self._analyzer.push(body) for told in self._tell(a, to_wall_ns)]
+            return [told for answer in self._analyzer.push(body) for told in self._tell(answer)]
         elif isinstance(body, End):
             told = self.flush()
             self._begin_source()
@@ -88,10 +86,10 @@ class SourceReplay:
         pair = stages(self._model, self.name, max_gap_ms=self._max_gap_ms, together=self._together)
         return TickAnalyzer(self._model, stages=pair)
 
-    def _tell(self, answer: Answer, to_wall_ns: int) -> Iterator[Told]:
+    def _tell(self, answer: Answer) -> Iterator[Told]:
         for label in self._labeller.push(answer):
-            arrived_ns = last_arrival_ns(label.head.trace)
-            dated = replace(label, time=utc_iso(arrived_ns + to_wall_ns) if arrived_ns else None)
+            wall_ns = label.head.wall_ns
+            dated = replace(label, time=utc_iso(wall_ns) if wall_ns else None)
             yield dated
             yield from self._events.push(dated)
 

@@ -141,6 +141,7 @@ class TickHead:
     the recording of the session's zero. `dropped` counts the ticks lost directly before this one.
     `skew_ns` live: how much later the sound of a moment came than its picture; recorded: video end minus
     audio end, each cut at the tick's end; 0 where one is absent.
+    `wall_ns` live: wall clock of the arrival of the last sample it uses, or of its making where it uses none.
     """
 
     source: str
@@ -153,6 +154,7 @@ class TickHead:
     partial: bool = False
     dropped: int = 0
     skew_ns: int = 0
+    wall_ns: int = 0
     trace: Trace = field(default_factory=Trace)
 
     @property

@@ -15,7 +15,7 @@ from streamfuse.cli.recorder import recorded_config
 from streamfuse.cli.stop import stoppable
 from streamfuse.clock import SYSTEM, utc_iso
 from streamfuse.config import AppConfig
-from streamfuse.errors import ConfigError, ModelError
+from streamfuse.errors import ConfigError, ModelError, StreamfuseError
 from streamfuse.labels.lines import event_line, label_line
 from streamfuse.model.inspect import ModelFile, inspect_model
 from streamfuse.sinks.durable import PartFile
@@ -60,6 +60,7 @@ def replay(
     if only_list:
         _list(chosen)
         return 0
+    _check_records(folder, chosen, session)
     config = recorded_config(facts, settings, folder)
     file = _model(facts, model, folder)
     found = settings_identity(config, model_sha256=file.sha256, device=config.model.device)
@@ -76,6 +77,20 @@ def _chosen(folder: Path, only: tuple[str, ...]) -> dict[str, Path]:
             rule, hint = "--source names a source of the recording", f"known: {', '.join(known) or 'none'}"
             raise ConfigError(rule, got=name, where=folder, hint=hint)
     return {name: path for name, path in known.items() if not only or name in only}
+
+
+def _check_records(folder: Path, chosen: dict[str, Path], session: int | None) -> None:
+    """Raise StreamfuseError where there is nothing to replay; what is damaged is told where it is read."""
+    from streamfuse.services.replay import Findings, entries
+
+    found = Findings()
+    if (
+        all(next(entries(path, found, session), None) is None for path in chosen.values())
+        and not found.damage
+    ):
+        got = "none" if session is None else f"none of session {session}"
+        hint = "--list says what there is"
+        raise StreamfuseError("a replay needs records", got=got, where=folder, hint=hint)
 
 
 def _model(facts: dict[str, Any], given: str | None, folder: Path) -> ModelFile:

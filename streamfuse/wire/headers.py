@@ -67,6 +67,7 @@ class TickPart(Base, frozen=True, kw_only=True):
     partial: bool
     dropped: Small
     skew_ns: Int
+    wall_ns: Int = 0
     video_arrival_ns: Int
     audio_arrival_ns: Int
     stamps: Annotated[tuple[StampRow, ...], Meta(max_length=16)]

@@ -158,6 +158,7 @@ def _head_fields(seq: int, head: TickHead) -> dict[str, Any]:
         "partial": head.partial,
         "dropped": head.dropped,
         "skew_ns": head.skew_ns,
+        "wall_ns": head.wall_ns,
         "video_arrival_ns": trace.video_arrival_ns,
         "audio_arrival_ns": trace.audio_arrival_ns,
         "stamps": _rows(trace),
@@ -176,6 +177,7 @@ def _head(header: TickPart) -> TickHead:
         partial=header.partial,
         dropped=header.dropped,
         skew_ns=header.skew_ns,
+        wall_ns=header.wall_ns,
         trace=_trace(header),
     )
 

@@ -56,6 +56,7 @@ def heads(draw: st.DrawFn, video: Presence | None = None) -> TickHead:
         partial=draw(st.booleans()),
         dropped=draw(st.integers(0, 2**31 - 1)),
         skew_ns=draw(times),
+        wall_ns=draw(times),
         trace=Trace(draw(times), draw(times), tuple(draw(st.lists(stamps, max_size=5)))),
     )
 
