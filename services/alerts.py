@@ -14,6 +14,8 @@ from streamfuse.wire.headers import Progress
 
 TELL_NS = NS
 """How often the metrics hear of the counts."""
+NEAR_NS = 2 * NS
+"""A picture that is further from the beginning (or than four from each other) shows something else."""
 PICTURE_LAG_NS = 200 * MS
 """A picture takes so long from its frame to here, with room to spare."""
 
@@ -80,5 +82,6 @@ class Alerts:
 
     def _nearest(self, source: str, session: int, pts_ns: int) -> bytes | None:
         # The nearest to half a period later is the first from the beginning on, not one just before it.
-        still = self._pictures.nearest(source, session, pts_ns + self._period_ns // 2)
+        within_ns = max(NEAR_NS, 4 * self._period_ns)
+        still = self._pictures.nearest(source, session, pts_ns + self._period_ns // 2, within_ns)
         return None if still is None else still.jpeg

@@ -63,7 +63,7 @@ class Reader(Generic[Item]):
 
     open_source  opens the source anew; raises SourceError
     live         lost sources are opened again, and those without a pace of their own are given one
-    loop         a file that ends begins again
+    loop         what ends by itself begins again
     """
 
     def __init__(
@@ -161,13 +161,14 @@ class Reader(Generic[Item]):
                 if not (self._live and self._backoff.has_worked):
                     raise
                 lost = SourceLost(error.rule, got=error.got, where=error.where)
-            if not self._live or (lost is None and not self._loop):
+            if not (self._loop if lost is None else self._live):
                 return lost
             self.trouble = "" if lost is None else str(lost)
             worked_ns = 0 if first_ns is None else max(1, self._clock.monotonic_ns() - began_ns)
-            if lost is not None and not self._wait(self._backoff.next_ns(worked_ns)):
-                break
-            self._past["reconnects"] += 1
+            if lost is not None:
+                if not self._wait(self._backoff.next_ns(worked_ns)):
+                    break
+                self._past["reconnects"] += 1  # a file that begins again was never away
         return None
 
     def _read_once(self) -> int | None:

@@ -29,11 +29,12 @@ class Pictures:
             ring = self._rings.get(source)
             return ring[-1] if ring else None
 
-    def nearest(self, source: str, session: int, pts_ns: int) -> Still | None:
-        """The picture of that session nearest in time; None where there is none of it."""
+    def nearest(self, source: str, session: int, pts_ns: int, within_ns: int) -> Still | None:
+        """The picture of that session nearest in time; None where there is none so near."""
         with self._lock:
             ring = [still for still in self._rings.get(source, ()) if still.session == session]
-        return min(ring, key=lambda still: abs(still.pts_ns - pts_ns), default=None)
+        found = min(ring, key=lambda still: abs(still.pts_ns - pts_ns), default=None)
+        return None if found is None or abs(found.pts_ns - pts_ns) > within_ns else found
 
     def forget(self, source: str) -> None:
         """The source is gone for good."""

@@ -298,6 +298,7 @@ def test_looped_file_begins_again() -> None:
     reader = reader_of(lambda: FakeDecoder(2), live=True, loop=True)
     taken = drain(reader, items=9)
     assert sum(isinstance(item, SessionStart) for item in taken) == 3
+    assert reader.counters["reconnects"] == 0, "it was never away"
     reader.stop()
 
 
