@@ -6,8 +6,7 @@
 Arithmetic between vectors and with scalars, so that the same scalar code serves one CUDA thread and
 one register full of frames. Written out because loops over lanes are vectorised with run-time checks
 of overlap before each of them, which cost more than the loops (measured: 2-6 times).
-Nothing is checked: the caller keeps `at` inside the array. numba's cache on disk does not see a change in
-this file: after one, remove __pycache__.
+Nothing is checked: the caller keeps `at` inside the array.
 """
 
 from __future__ import annotations
