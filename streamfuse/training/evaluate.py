@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +36,8 @@ FIGURES = (
     "what", "data", "clips", "accuracy", "UAR", "F1", "per tick", "ECE", "answered", "right of those"
 )  # fmt: skip
 """The columns of a table of scores, in a terminal and in a card."""
+HEADINGS = {"accuracy": "right", "per tick": "per\ntick", "answered": "said", "right of those": "of\nthose"}
+"""Narrow ones, so that the figures fit into 80 columns."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,12 @@ def qualities(scores: Sequence[Score], command: str = COMMAND) -> tuple[Quality,
 
 def show(scores: Sequence[Score], console: Console) -> None:
     """The scores as a table, and each confusion below."""
-    table = Table(title="held-out groups, the model file as shipped")
-    for name in FIGURES:
-        table.add_column(name, justify="left" if name in ("what", "data") else "right")
+    table = Table(title="held-out groups, the model file as shipped", box=SIMPLE, padding=(0, 1, 0, 0))
+    # Names fold where a terminal is narrow, figures never.
+    for name in FIGURES[:2]:
+        table.add_column(name, overflow="fold")
+    for name in FIGURES[2:]:
+        table.add_column(HEADINGS.get(name, name), justify="right", no_wrap=True)
     for one in scores:
         table.add_row(one.suite, one.data, str(one.clips), *(f"{100 * share:.1f}" for share in one.shares))
     console.print(table)

@@ -162,10 +162,10 @@ def show_measures(found: Sequence[Measures], console: Console) -> None:
             title=f"{head}, {dataset}: per cent; found in s; flips a minute",
             title_justify="left",
             box=SIMPLE,
-            padding=(0, 1),
+            padding=(0, 1, 0, 0),
         )
         for name in ("", "clips", "clip", "tick", "UAR", "F1", "ECE", "loss", "found", "flips"):
-            table.add_column(name, justify="right" if name else "left", no_wrap=True)
+            table.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
         for one in found:
             if (one.dataset, one.head) == (dataset, head):
                 table.add_row(*_row(one))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from rich.console import Console
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, recall_score
 
 from streamfuse.config import LabelConfig
@@ -21,7 +23,8 @@ from streamfuse.training.assess import CLEAN, Measures, Played, assess, measured
 from streamfuse.training.clip_ticks import targets_of
 from streamfuse.training.datasets.clips import Clip, Mark
 from streamfuse.training.datasets.synthetic import read_synthetic
-from streamfuse.training.report import as_json, page_of
+from streamfuse.training.evaluate import Score, show
+from streamfuse.training.report import as_json, page_of, show_measures
 from streamfuse.training.takes import CONDITIONS, WARM, coloured, played, take_of
 from streamfuse.training.timelines import found_after, steadiness, stretches
 from tests.clips import Clip as Media
@@ -328,6 +331,22 @@ def test_report_json_has_no_nan_and_names_the_model(report: tuple[list[Measures]
     assert said["schema"] == "streamfuse.evaluation/1"
     assert said["model"]["sha256"] == model.sha256
     assert said["measures"][0]["tick"]["accuracy"] == pytest.approx(found[0].tick["accuracy"], abs=1e-5)
+
+
+def test_tables_of_figures_fit_into_80_columns() -> None:
+    wide = [scored("a", [0] * 20, [0] * 20, sure=1.0)] * 1000
+    found = [measured(HEAD, "stills and sounds", name, wide[:100], 0.1) for name in CONDITIONS]
+    paper = io.StringIO()
+    show_measures(found, Console(file=paper, width=80))
+    one = Score(
+        "scene from composed pairs, picture alone", "RAVDESS (Livingstone & Russo 2018)", "scene", 12345,
+        1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, ("a",), (1.0,), ((12345,),),
+    )  # fmt: skip
+    show([one], Console(file=paper, width=80))
+    text = paper.getvalue()
+    assert "\u2026" not in text and max(map(len, text.splitlines())) <= 80
+    assert set(" ".join(CONDITIONS).split()) <= set(text.split()), "names may fold, words do not"
+    assert text.count("100.0") >= 4 * len(CONDITIONS) + 7 and "12345" in text
 
 
 def test_evaluate_command_on_clips(made_model: Path, tmp_path: Path) -> None:
