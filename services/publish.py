@@ -190,7 +190,8 @@ class PublishService:
     def _follow_sources(self, view: LiveView) -> None:
         """The page shows the sources that the run has, also one that has never been reached."""
         self._refresh()
-        view.offer(Roster((*self._config.sources, *self._outputs)))  # what still sends is not over yet
+        names = (*self._config.sources, *self._outputs)  # what still sends is not over yet
+        view.offer(Roster(names, frozenset(self._config.paused)))
 
     def _end_what_was_left_open(self) -> None:
         """Of sources that have not come back: whoever was told of a beginning is told of the end."""

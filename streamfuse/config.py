@@ -296,6 +296,8 @@ class RunConfig(AppConfig):
 
     mode: Mode
     run_dir: str
+    paused: tuple[str, ...] = ()
+    """Sources that `ctl pause` has let go of."""
 
     @model_validator(mode="after")
     def _analyzers_have_sources(self) -> Self:

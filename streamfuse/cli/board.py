@@ -10,20 +10,19 @@ from dataclasses import dataclass, field
 
 from streamfuse.sinks.table import SourceStatus, State
 from streamfuse.types import MS, NS, Label
+from streamfuse.view.states import Phase, phase_of
 from streamfuse.wire.headers import Progress
 
 RECENT = 200
 """Labels of a source that its age and rate are taken from: 20 s at ten a second."""
 RATE_NS = 5 * NS
 
-_STATES: dict[str, State] = {
+_STATES: dict[Phase, State] = {
     "starting": "connecting",
-    "running": "running",
-    "waiting": "reconnecting",
-    "draining": "ended",
-    "done": "ended",
+    "live": "running",
+    "reconnecting": "reconnecting",
     "failed": "failed",
-    "refused": "failed",
+    "ended": "ended",
 }
 
 
@@ -77,8 +76,10 @@ class Board:
         row = self._rows.get(report.source)
         if report.service != "decode" or row is None or row.over:
             return
-        row.state = _STATES.get(report.state, "connecting")
         row.reconnects = report.counters.get("reconnects", 0)
+        begun = row.label is not None
+        phase = phase_of(report.state, begun=begun, error=report.error, reconnects=row.reconnects)
+        row.state = _STATES[phase]
         row.trouble = report.error or None
 
     def on_trouble(self, source: str, text: str, *, over: bool) -> None:

@@ -69,6 +69,7 @@ class Roster:
         slot = self._slot(name)
         if slot.paused:
             return f"{name} is paused already"
+        self._note(paused=(*self.config.paused, name))
         self.supervisor.wish(slot, "pause")
         return f"paused {name}"
 
@@ -112,7 +113,8 @@ class Roster:
         return "; ".join(said) or "nothing has changed"
 
     def _change(self, sources: Sources, sections: Mapping[str, Any] | None = None) -> None:
-        base = self.config.model_copy(update=dict(sections or {}))
+        paused = tuple(name for name in self.config.paused if name in sources)
+        base = self.config.model_copy(update={**dict(sections or {}), "paused": paused})
         settled = run_config(base, dict(sources), "live")
         write_run(settled, self.file)  # before anything is started that reads it
         describe_recording(settled)
@@ -129,8 +131,17 @@ class Roster:
 
         return told(self.config) != told(before)
 
+    def _note(self, *, paused: tuple[str, ...]) -> None:
+        """For the page, which is served by a process of its own."""
+        if paused != self.config.paused:
+            noted = self.config.model_copy(update={"paused": paused})
+            write_run(noted, self.file)
+            self.config = noted
+
     def _anew(self, name: str, wish: Wish) -> None:
-        self.supervisor.wish(self._slot(name), wish)
+        slot = self._slot(name)
+        self._note(paused=tuple(other for other in self.config.paused if other != name))
+        self.supervisor.wish(slot, wish)
         self.screen.board.keep(self.config.sources, begun_anew=[name])
 
     def _slot(self, name: str) -> Slot:

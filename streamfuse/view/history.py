@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from streamfuse.types import MS, NS
 from streamfuse.view.rows import AGE, TIME, Row
+from streamfuse.view.states import Phase, phase_of
 
 KEEP_MS = 500
 """One label in so long is kept for pages that are opened later: at 16 sources a page begins with 1 MB."""
@@ -24,18 +25,7 @@ SILENT_NS = 2500 * MS
 EVENTS = 100
 """Of each source."""
 
-State = Literal["starting", "live", "stalled", "reconnecting", "lost", "failed", "ended"]
-
-_STATES: dict[str, State] = {
-    "starting": "starting",
-    "standby": "starting",
-    "running": "live",
-    "waiting": "reconnecting",
-    "draining": "ended",
-    "done": "ended",
-    "failed": "failed",
-    "refused": "failed",
-}
+State = Phase | Literal["stalled", "lost", "paused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +40,13 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The sources that the run has now: others leave the page, new ones come to it."""
+    """The sources that the run has now: others leave the page, new ones come to it.
+
+    paused  those that `ctl pause` has let go of
+    """
 
     sources: tuple[str, ...]
+    paused: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -80,6 +74,7 @@ class SourceHistory:
         self._report: Report | None = None
         self._reported_ns = self._labelled_ns = self.began_ns
         self._over = False
+        self._paused = False
 
     def label(self, row: Row, now_ns: int) -> None:
         if row[TIME] is not None:
@@ -104,6 +99,12 @@ class SourceHistory:
         self._report, self._reported_ns = report, now_ns
         self._over = report.state in ("refused", "done")
 
+    def pause(self, paused: bool) -> None:
+        """Let go of, or taken up again: then it begins anew."""
+        if self._paused and not paused:
+            self._report, self.session, self.reason, self._over = None, None, "", False
+        self._paused = paused
+
     def close_bucket(self, now_ns: int, wall_ms: int) -> Row | None:
         """The ages of the last seconds, where they are over and there were any."""
         if now_ns < self._bucket_end_ns:
@@ -118,9 +119,14 @@ class SourceHistory:
         return row
 
     def state(self, now_ns: int) -> State:
-        if self._report is None:
+        report = self._report
+        if self._paused:
+            return "paused"
+        if report is None:
             return "starting"
-        state = _STATES.get(self._report.state, "starting")
+        reconnects = report.counters.get("reconnects", 0)
+        begun = self.session is not None
+        state = phase_of(report.state, begun=begun, error=report.error, reconnects=reconnects)
         if not self._over and now_ns - self._reported_ns > SILENT_NS:
             return "lost"
         if state != "live":
@@ -143,7 +149,7 @@ class SourceHistory:
             "reconnects": report.counters.get("reconnects", 0) if report else 0,
             "session": self.session,
             "reason": self.reason,
-            "trouble": report.error if report else "",
+            "trouble": report.error if report and not self._paused else "",
         }
 
     def _fps(self, now_ns: int) -> float | None:

@@ -143,6 +143,8 @@ class Hub:
                     self._histories[self._sources[item.source]].report(item, now_ns)
             case Roster():
                 self._keep(item.sources)
+                for history in self._histories:
+                    history.pause(history.name in item.paused)
             case (str() as name, SessionStart() as start):
                 self._histories[self._place(name)].begin(start.session, start.reason, now_ns)
 

@@ -94,6 +94,7 @@ def test_paused_source_is_let_go_and_begins_a_session_when_it_goes_on(run: LiveR
     assert ctl(run, "pause", "left") == (0, "paused left")
     run.until(lambda: not [line for line in commands(run) if "left" in line], "its process has gone")
     assert rows(run)["left"]["state"] == "paused"
+    assert json.loads((run.run_dir / "run.json").read_text())["paused"] == ["left"], "the page reads it there"
     mark = len(run.lines)
     run.until(lambda: len(run.labels("right", after=mark)) > 5, "the other one goes on")
     assert run.labels("left", after=mark) == []
@@ -101,6 +102,7 @@ def test_paused_source_is_let_go_and_begins_a_session_when_it_goes_on(run: LiveR
     assert ctl(run, "resume", "left") == (0, "left goes on")
     run.until(lambda: run.first_label_ns("left", mark, session), "labels of left again")
     assert ctl(run, "resume", "left")[0] == 1
+    assert json.loads((run.run_dir / "run.json").read_text())["paused"] == []
     assert run.session("right") == other
 
 

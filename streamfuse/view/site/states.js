@@ -10,6 +10,7 @@ export const WORDS = {
   lost: "restarting",
   failed: "failed",
   ended: "ended",
+  paused: "paused",
 };
 
 const WHY = {
@@ -19,6 +20,7 @@ const WHY = {
   lost: "The process that reads it has died and is being started again.",
   failed: "It cannot be read.",
   ended: "It has ended.",
+  paused: "It was let go of, until it is resumed.",
 };
 
 /** Why nothing new comes, for people; empty while it does. */
