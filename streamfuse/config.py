@@ -22,7 +22,10 @@ class DecodeConfig(Section):
     threads: int | None = Field(None, ge=1, le=64)
     """Video decoder threads per source; unset: 1 live (slice threads), twice the cores but at most 8 for a
     recording (frame threads: at two for two cores each waits for the other, 10 % of a 1080p run)."""
-    hwaccel: Literal["none", "cuda"] = "none"
+    hwaccel: str = Field("none", pattern=r"^(none|cuda(:\d+)?)$")
+    """cuda, cuda:1: video is decoded by that NVIDIA GPU."""
+    hwaccel_fallback: bool = False
+    """Decode on the CPU, with a warning, what that GPU does not decode; else it is an error."""
     allow_codecs: tuple[str, ...] = ()
     """Codecs accepted beside the default list, by FFmpeg's decoder name."""
     video: bool = True

@@ -22,8 +22,11 @@ SAMPLES = 18
 """Of a file so many MiB are read, evenly spread, the first and the last among them: reading 10 GB would take
 longer than analysing most recordings. Its length and its time of change are compared beside them."""
 HASHES = frozenset({"input.sha256", "model.sha256"})
+PLACE = "input.place"
+"""sha256 of where the recording lies. It may be moved between two runs, so it is no difference; but where the
+bytes are others too, it is another recording (is_of)."""
 
-_DECODE = ("hwaccel", "allow_codecs", "video", "audio", "max_pixels")
+_DECODE = ("hwaccel", "hwaccel_fallback", "allow_codecs", "video", "audio", "max_pixels")
 _CUDA = ("recorded_batch", "cuda_graphs")
 _TICKS = ("max_gap_ms", "hold_max_ms")
 # The others say how long to wait, or how to share out the work; the labels do not depend on them.
@@ -62,7 +65,8 @@ def settings_identity(config: AppConfig, *, model_sha256: str, device: str) -> I
 
 def differences(then: Identity, now: Identity) -> list[str]:
     """In words, one for each fact that is not the same."""
-    changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+    keys = sorted((then.keys() | now.keys()) - {PLACE})
+    changed = [key for key in keys if then.get(key) != now.get(key)]
     return [_difference(key, then.get(key, "unset"), now.get(key, "unset")) for key in changed]
 
 
@@ -72,16 +76,33 @@ def _difference(key: str, then: str, now: str) -> str:
     return f"{key} {now} instead of {then}"
 
 
+def is_of(then: Identity, source: Source) -> bool:
+    """A checkpoint speaks of this recording: of the same place, or of the same bytes. Raises OSError."""
+    if then.get(PLACE) in (None, place_digest(source)):
+        return True
+    now = _input(source)
+    return "input.sha256" in now and then.get("input.sha256") == now["input.sha256"]
+
+
+def place_digest(source: Source) -> str:
+    """sha256 of a file's absolute path, without `.` and `..`, links as they are; else of the address."""
+    place = source.display
+    if isinstance(source, FileSource):
+        place = os.path.normpath(source.path.absolute())
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def is_read_once(source: Source) -> bool:
     """A pipe: what came out of it is gone, so another run cannot go on. OSError where it is not there."""
     return isinstance(source, FileSource) and not stat.S_ISREG(source.path.stat().st_mode)
 
 
 def _input(source: Source) -> dict[str, Any]:
+    place = {PLACE: place_digest(source)}
     if not isinstance(source, FileSource) or is_read_once(source):
-        return {"input": source.display}
+        return place | {"input": source.display}
     info = source.path.stat()
-    return {
+    return place | {
         "input.bytes": info.st_size,
         "input.changed_ns": info.st_mtime_ns,
         "input.sha256": _sampled(source.path, info.st_size),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from streamfuse.types import NS, Mode, Track
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
+
+log = logging.getLogger(__name__)
 
 # Pictures that are no video: covers, previews, photographs.
 _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -148,7 +151,7 @@ def _container(
 ) -> InputContainer:
     options = open_options(source, decode, mode) | extra
     timeout = (decode.open_timeout_s, decode.read_timeout_s)
-    accel = HWAccel("cuda", allow_software_fallback=False) if decode.hwaccel == "cuda" else None
+    accel = _accelerator(decode)
     try:
         return av.open(
             address,
@@ -161,23 +164,41 @@ def _container(
         )
     except PYAV_ERRORS as error:
         if accel is not None and getattr(error, "filename", None) is None:
-            raise _no_gpu_decoder(error, source) from None
+            if not decode.hwaccel_fallback:
+                raise _no_gpu_decoder(error, source) from None
+            log.warning("decoded on the CPU: %s", _no_gpu_decoder(error, source))
+            return _container(source, address, form, extra, _on_the_cpu(decode), mode)
         untrusted = distrust(error, source, decode)
         raise untrusted or source_error(error, source, live=mode == "live") from None
     except RuntimeError as error:  # PyAV's, where no stream suits the accelerator
         if accel is None:
             raise
-        plain = _container(source, address, form, extra, decode.model_copy(update={"hwaccel": "none"}), mode)
+        plain = _container(source, address, form, extra, _on_the_cpu(decode), mode)
         if "video" in choose_streams(plain, source, decode):
+            if decode.hwaccel_fallback:
+                log.warning("decoded on the CPU: %s", _no_gpu_decoder(error, source))
+                return plain
             plain.close()
             raise _no_gpu_decoder(error, source) from None
         return plain  # sound alone needs no GPU
 
 
+def _accelerator(decode: DecodeConfig) -> HWAccel | None:
+    kind, _, index = decode.hwaccel.partition(":")
+    if kind == "none":
+        return None
+    return HWAccel(kind, device=index or None, allow_software_fallback=decode.hwaccel_fallback)
+
+
+def _on_the_cpu(decode: DecodeConfig) -> DecodeConfig:
+    return decode.model_copy(update={"hwaccel": "none"})
+
+
 def _no_gpu_decoder(error: Exception, source: Source) -> BackendError:
     rule = "decode.hwaccel: cuda needs an NVIDIA GPU that decodes this codec"
+    hint = "decode.hwaccel: none decodes on the CPU, hwaccel_fallback: true where it must"
     said = source.redact(getattr(error, "strerror", None) or str(error))
-    return BackendError(rule, got=said, where=source, hint="decode.hwaccel: none decodes on the CPU")
+    return BackendError(rule, got=said, where=source, hint=hint)
 
 
 def choose_streams(container: InputContainer, source: Source, decode: DecodeConfig) -> dict[Track, Stream]:

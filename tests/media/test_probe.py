@@ -125,6 +125,21 @@ def test_hardware_decoding_without_the_hardware_is_an_error(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not no_gpu(), reason="there is a GPU")
+def test_hardware_decoding_falls_back_where_it_may_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Clip(seconds=0.3).write(tmp_path / "a.mp4")
+    pictures = [
+        [frame.render().planes[0] for frame in Played(path, decode=decode).frames]
+        for decode in (DecodeConfig(), DecodeConfig(hwaccel="cuda:1", hwaccel_fallback=True))
+    ]
+    assert len(pictures[0]) == len(pictures[1]) > 0
+    assert all(np.array_equal(one, other) for one, other in zip(*pictures, strict=True))
+    (line,) = caplog.messages
+    assert line.startswith("decoded on the CPU: decode.hwaccel: cuda needs an NVIDIA GPU")
+
+
+@pytest.mark.skipif(not no_gpu(), reason="there is a GPU")
 def test_sound_alone_needs_no_hardware(tmp_path: Path) -> None:
     path = Clip(seconds=0.3, video=None, audio="pcm_s16le", sample_format="s16").write(tmp_path / "a.wav")
     assert facts(path, hwaccel="cuda").tracks[0].codec == "pcm_s16le"
@@ -135,7 +150,7 @@ def test_hardware_decoding_gives_the_same_pictures(tmp_path: Path) -> None:
     path = Clip(seconds=1, width=640, height=480).write(tmp_path / "a.mp4")
     planes = []
     for hwaccel in ("none", "cuda"):
-        played = Played(path, decode=DecodeConfig(hwaccel=hwaccel))  # type: ignore[arg-type]
+        played = Played(path, decode=DecodeConfig(hwaccel=hwaccel))
         planes.append([frame.render().planes[0] for frame in played.frames])
     assert len(planes[0]) == len(planes[1]) == 30
     for cpu, gpu in zip(*planes, strict=True):
