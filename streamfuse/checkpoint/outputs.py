@@ -93,6 +93,8 @@ class RecordedOutputs:
     def close(self, complete: bool) -> list[Path]:
         """Close every output, as complete only if all went well; return the files that got their names.
 
+        Where nothing was told, nothing is left: there is nothing to go on with.
+
         raises  the first StreamfuseError, where complete
         """
         problem: StreamfuseError | None = None
@@ -101,6 +103,8 @@ class RecordedOutputs:
                 sink.close(complete and problem is None)
             except StreamfuseError as error:
                 problem = problem or error
+            if not complete and self.shares.ticks == 0:
+                part_path(sink.path).unlink(missing_ok=True)
         self._closed = True
         if problem is not None and complete:
             raise problem

@@ -39,13 +39,14 @@ GENERATED = "lavfi:testsrc2=size=320x240:rate=25:duration=10;sine=frequency=440:
     metavar="DIR",
     help="Where the results go.",
 )
+@click.option("--no-resume", is_flag=True, help="Begin anew, whatever an earlier run has begun or finished.")
 @config_options
-def demo(clip: str | None, output: Path, settings: tuple[str, ...], **common: Any) -> int:
+def demo(clip: str | None, output: Path, no_resume: bool, settings: tuple[str, ...], **common: Any) -> int:
     """Label CLIP (none: a speech from a public package) and show the labels over time."""
     config = read_config(settings=(*settings, "outputs.html=true"), **common)
     console = Console(highlight=False)
     clip = clip or _find_clip(console)
-    code = process_all((clip,), output, config)
+    code = process_all((clip,), output, config, resume=not no_resume)
     if code == 0:
         _show(console, output)
     return code
@@ -59,7 +60,7 @@ def _find_clip(console: Console) -> str:
         problem = _download(cached)
         if problem is not None:
             console.print(f"no real clip: {problem}", markup=False)
-            console.print("a generated one stands in: a test picture and a tone, in which there is no scene")
+            console.print("a generated one stands in: a test pattern and a tone; its labels mean nothing")
             return GENERATED
     console.print("a weekly address of the US government (public domain)")
     return str(cached)

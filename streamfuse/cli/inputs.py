@@ -6,9 +6,10 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
+from streamfuse.checkpoint.identity import place_digest
 from streamfuse.errors import SourceRefused, StreamfuseError
 from streamfuse.media.source import FileSource, HttpSource, LavfiSource, Source, file_source, parse_source
 from streamfuse.pipeline.names import source_name
@@ -54,6 +55,11 @@ class _Found:
     stem: str
     identity: str
     error: StreamfuseError | None = None
+
+
+def beside(job: Job, source: Source) -> Job:
+    """The job with outputs of another name, as a clash within one command gives it."""
+    return replace(job, stem=f"{job.stem}-{place_digest(source)[:8]}")
 
 
 def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:

@@ -16,7 +16,7 @@ from streamfuse.cli.inputs import find_jobs
 from streamfuse.cli.options import MediaTime, config_options, read_config
 from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import ModelFacts, Report, Span, write_summary
-from streamfuse.cli.resume import leave_out_done
+from streamfuse.cli.resume import leave_out_done, step_aside
 from streamfuse.cli.stop import Stopped, stoppable
 from streamfuse.config import AppConfig, ModelConfig
 from streamfuse.errors import ConfigError, StreamfuseError
@@ -108,6 +108,8 @@ def process_all(
     facts: ModelFacts | None = None
     try:
         with stoppable() as stop, RunProgress(of=len(reports)) as progress:
+            for line in filter(None, [step_aside(report, output) for report in reports]):
+                progress.say(line)
             if workers is None:
                 from streamfuse.cli import inline  # torch: 1 s that the parent of processes need not wait
 

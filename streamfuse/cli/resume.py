@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
-from streamfuse.checkpoint.identity import Identity, identity, is_read_once
+from streamfuse.checkpoint.identity import Identity, identity, is_of, is_read_once
 from streamfuse.checkpoint.plan import look
 from streamfuse.checkpoint.record import Checkpoint, CheckpointFile, decode_told
+from streamfuse.cli.inputs import beside
 from streamfuse.cli.recording import Report, Span
 from streamfuse.config import AppConfig
 from streamfuse.errors import OutputError
+
+
+def step_aside(report: Report, output: Path) -> str | None:
+    """Where another recording's results have the name already, take one beside it; a line that says so."""
+    job = report.job
+    if job.source is None:
+        return None
+    with suppress(OSError, OutputError):  # whoever reads it says why
+        found = CheckpointFile((output / job.stem).absolute()).read()
+        if found is not None and not is_of(found.identity, job.source):
+            report.job = beside(job, job.source)
+            return f"{job.given}: {job.stem}.* are of another recording; its own are {report.job.stem}.*"
+    return None
 
 
 def look_for(
@@ -34,7 +49,7 @@ def look_for(
     assert job.source is not None
     base = (output / job.stem).absolute()
     try:
-        if not resume or is_read_once(job.source):
+        if is_read_once(job.source) or not resume:
             CheckpointFile(base).remove()
         who = identity(job.source, job.name, config, model_sha256=model_sha256, device=device, span=span)
     except OSError:  # it cannot be read, and whoever reads it says why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -202,3 +203,40 @@ def test_what_was_passed_over_is_told(process: Run, tmp_path: Path) -> None:
 
 def test_nothing_is_passed_over_in_a_sound_recording(process: Run, clip: Path) -> None:
     assert "passed over" not in process(clip).err
+
+
+@pytest.mark.parametrize("options", [(), ("--no-resume",)])
+def test_results_of_another_recording_of_that_name_are_left_alone(
+    process: Run, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    one = Clip(seconds=0.5).write(tmp_path / "a.mp4")
+    (tmp_path / "y").mkdir()
+    other = Clip(seconds=1.0).write(tmp_path / "y" / "a.mkv")
+    out = tmp_path / "out"
+    assert process(one).code == 0
+    first = (out / "a.labels.jsonl").read_bytes()
+    beside = f"a-{hashlib.sha256(os.fsencode(other)).hexdigest()[:8]}"
+    for run_again in (False, True):
+        ran = process(other, *options)
+        assert ran.code == 0
+        assert f"{other}: a.* are of another recording; its own are {beside}.*" in ran.err
+        assert ("done before" in ran.err) == (run_again and not options)
+        assert (out / "a.labels.jsonl").read_bytes() == first
+        assert len(lines_of(out / f"{beside}.labels.jsonl")) == 11  # AAC ends with a whole frame
+        (entry,) = json.loads((out / "summary.json").read_text())["files"]
+        assert entry["outputs"][0] == f"{beside}.labels.jsonl"
+    assert "done before" in process(one).err
+
+
+def test_recording_that_was_moved_is_known_again(process: Run, tmp_path: Path) -> None:
+    clip = Clip(seconds=0.5).write(tmp_path / "a.mp4")
+    assert process(clip).code == 0
+    (tmp_path / "y").mkdir()
+    assert "done before" in process(clip.rename(tmp_path / "y" / "a.mp4")).err
+
+
+def test_part_that_lies_beyond_the_end_leaves_nothing(process: Run, clip: Path, tmp_path: Path) -> None:
+    ran = process(clip, "--from", 10)
+    assert (ran.code, len(ran.complaints)) == (1, 1)
+    assert "a span must begin within the recording" in ran.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["summary.json"]
