@@ -20,6 +20,7 @@ from streamfuse.errors import ConfigError, StreamfuseError, WireError
 from streamfuse.labels.lines import event_from_line, label_from_line
 from streamfuse.types import MS, Event, Label
 from streamfuse.view.app import site_routes
+from streamfuse.view.rows import Row, face_row
 
 MAX_POINTS = 200_000
 """Ticks that a page is given: five and a half hours at ten a second; of longer ones every second, third..."""
@@ -55,6 +56,7 @@ class Recording:
     sessions: list[int] = field(default_factory=list)
     ages: list[int | None] = field(default_factory=list)
     presence: list[dict[str, str]] = field(default_factory=list)
+    faces: list[Row | None] = field(default_factory=list)
     heads: list[HeadColumn] = field(default_factory=list)
     events: list[list[Any]] = field(default_factory=list)
     hop: int = 100
@@ -73,6 +75,7 @@ class Recording:
         age_ns = (label.latency or {}).get("edge_age")
         self.ages.append(None if age_ns is None else age_ns // 1000)
         self.presence.append(dict(label.modalities))
+        self.faces.append(face_row(label.face))
         self.hop = max(1, label.head.hop_ns // MS)
         self.end = max(self.end, label.head.end_ns // MS)
         for column in self.heads:
@@ -110,6 +113,7 @@ class Recording:
             "sessions": self.sessions[::every],
             "ages": self.ages[::every] if any(age is not None for age in self.ages) else None,
             "presence": self.presence[::every],
+            "faces": self.faces[::every] if any(self.faces) else None,
             "heads": [
                 {
                     "name": head.name,

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from streamfuse.model.spec import HeadSpec
-from streamfuse.types import MS, Event, HeadLabel, Label
+from streamfuse.types import MS, Event, Face, HeadLabel, Label
 
 Row = list[Any]
 
@@ -63,7 +63,7 @@ class Rows:
             head.dropped,
             label.modalities,
             [_head(names, label.heads.get(names.name)) for names in self.heads],
-            None if label.face is None else [round(share * 1000) for share in label.face.box],
+            face_row(label.face),
         ]
 
     def event(self, source: int, event: Event) -> Row | None:
@@ -82,6 +82,10 @@ class Rows:
             wall_ms(event.time),
             round(event.peak * 1000),
         ]
+
+
+def face_row(face: Face | None) -> Row | None:
+    return None if face is None else [round(share * 1000) for share in face.box]
 
 
 def _head(names: HeadNames, part: HeadLabel | None) -> Row:

@@ -47,7 +47,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("recording")
     # VP9, which every Chromium has; its key frames are near each other, so that it goes where it is told.
     Clip(seconds=10, video="libvpx-vp9", audio=None, gop=10, fps=10).write(folder / "door.webm")
-    labels = written(folder, count=100)
+    labels = written(folder, count=100, faces=range(50, 100))
     process = subprocess.Popen(
         [sys.executable, "-m", "streamfuse.cli.main", "view", str(labels), "--address", "127.0.0.1:0"],
         stderr=subprocess.PIPE,
@@ -79,6 +79,27 @@ def test_recording_seeks_where_the_timeline_is_clicked(browser: Any, recording: 
         assert canvas.get_attribute("aria-valuenow") == "1.0"
         tab.page.get_by_role("button", name="street").click()
         tab.until("document.querySelector('video').currentTime === 1", "where the event began")
+        assert tab.complaints == []
+
+
+FACE_AND_PICTURE = """(() => {
+  const [face, video] = ["i.face", "video"].map((name) => document.querySelector(name));
+  const at = ({ left, top, width, height }) => [left, top, width, height];
+  if (face.hidden) return null;
+  const ratio = video.videoWidth / video.videoHeight;
+  return [at(face.getBoundingClientRect()), at(video.getBoundingClientRect()), ratio];
+})()"""
+
+
+def test_recording_frames_the_face_that_was_read(browser: Any, recording: str) -> None:
+    with Tab(browser, recording) as tab:
+        tab.until("document.querySelector('video')?.readyState >= 2", "the video is there")
+        assert tab.page.evaluate(FACE_AND_PICTURE) is None, "nobody is seen in the first five seconds"
+        tab.page.locator(".timeline canvas").press("End")
+        face, (left, top, width, height), ratio = tab.until(FACE_AND_PICTURE, "a frame")
+        wide, high = min(width, height * ratio), min(height, width / ratio)
+        left, top = left + (width - wide) / 2, top + (height - high) / 2
+        assert face == pytest.approx([left + 0.1 * wide, top + 0.2 * high, 0.25 * wide, 0.5 * high], abs=1)
         assert tab.complaints == []
 
 

@@ -20,17 +20,20 @@ from streamfuse.view.recording import (
     recording_app,
     video_type,
 )
-from tests.view.made import a_label, an_event
+from tests.view.made import a_label, an_event, with_face
 
 VIDEO = bytes(range(256)) * 1000
 
 
-def written(folder: Path, *, count: int = 30, events: bool = True, name: str = "door") -> Path:
+def written(
+    folder: Path, *, count: int = 30, events: bool = True, name: str = "door", faces: range = range(0)
+) -> Path:
     labels = folder / f"{name}.labels.jsonl"
-    labels.write_text("".join(label_line(a_label(index)) + "\n" for index in range(count)))
+    told = [with_face(a_label(index)) if index in faces else a_label(index) for index in range(count)]
+    labels.write_text("".join(label_line(label) + "\n" for label in told))
     if events:
-        told = [an_event(), an_event("end"), an_event("end", "music", head="sound")]
-        (folder / f"{name}.events.jsonl").write_text("".join(event_line(event) + "\n" for event in told))
+        ended = [an_event(), an_event("end"), an_event("end", "music", head="sound")]
+        (folder / f"{name}.events.jsonl").write_text("".join(event_line(event) + "\n" for event in ended))
     return labels
 
 
@@ -56,6 +59,12 @@ def test_recording_holds_every_label_and_every_event_that_ended(tmp_path: Path) 
     assert emotion["said"][0] == [], "unknown is no label"
     assert (sound["kind"], sound["said"][0], sound["top"][0]) == ("sigmoid", [0], [0, 900, 1, 123])
     assert told["events"] == [[0, 0, 1000, 2000, 875], [2, 0, 1000, 2000, 875]]
+
+
+def test_recording_holds_the_face_that_was_read(tmp_path: Path) -> None:
+    told = read_recording(written(tmp_path, faces=range(10, 30))).as_message(video=True)
+    assert told["faces"] == [None] * 10 + [[100, 200, 250, 500]] * 20
+    assert read_recording(written(tmp_path)).as_message(video=True)["faces"] is None
 
 
 def test_labels_of_a_live_run_hold_their_events_themselves(tmp_path: Path) -> None:

@@ -16,27 +16,29 @@ export class Columns {
     this.times = [];
     this.sessions = [];
     this.presence = [];
+    this.faces = [];
     this.said = this.heads.map(() => []);
     this.top = this.heads.map(() => []);
   }
 
   get length() { return this.times.length; }
 
-  /** values: one [said, top] per head. A label that is older than the last one is not taken; where the clock was
+  /** values: one [said, top] per head; face: [x, y, w, h] in 1/1000 of the picture, or null. A label that is older than the last one is not taken; where the clock was
       set back, those of the time that is still to come are forgotten. */
-  push(time, session, presence, values) {
+  push(time, session, presence, values, face = null) {
     const last = this.times.at(-1);
     if (time <= last && time > last - SET_BACK_MS) return false;
     if (time <= last) this.#cut(this.at(time) + 1);
     this.times.push(time);
     this.sessions.push(session);
     this.presence.push(presence);
+    this.faces.push(face);
     values.forEach(([said, top], head) => { this.said[head].push(said); this.top[head].push(top); });
     if (this.times.length > this.limit + SPARE) this.#trim(this.times.length - this.limit);
     return true;
   }
 
-  get #all() { return [this.times, this.sessions, this.presence, ...this.said, ...this.top]; }
+  get #all() { return [this.times, this.sessions, this.presence, this.faces, ...this.said, ...this.top]; }
 
   #trim(count) { for (const column of this.#all) column.splice(0, count); }
 

@@ -75,14 +75,14 @@ export class Detail {
     say(values.session, reason && reason !== "start" ? `${number} (${reason})` : String(number));
     const presence = source.columns.presence[last] ?? {};
     say(values.seen, Object.entries(presence).map(([name, how]) => (how === "ok" ? name : `${name} ${how}`)).join(", ") || "–");
-    this.picture.frame(source.face);
+    this.picture.frame(source.columns.faces.at(-1));
     this.answers.show(last);
     for (const other of this.others) {
       const { status } = other.source;
       mark(other.element, "state", status?.state ?? "starting");
       const { said } = other.source.columns.length ? other.source.columns.answer(0, other.source.columns.length - 1) : { said: [] };
       say(other.said, status?.state === "live" ? said.map((label) => this.store.heads[0].labels[label]).join(", ") || "–" : status?.state ?? "");
-      other.picture.frame(other.source.face);
+      other.picture.frame(other.source.columns.faces.at(-1));
     }
     this.events.update();
   }

@@ -50,6 +50,7 @@ export class Recording {
     }
     this.timeline.show(...this.view, this.cursor);
     this.answers.show(this.columns.at(this.cursor));
+    this.#frame();
     say(this.position, `${clock(this.cursor)} of ${clock(this.data.end)}`);
     mark(this.element, "position", (this.cursor / 1000).toFixed(2));
     for (const row of this.rows) row.element.classList.toggle("open", row.start <= this.cursor && this.cursor < row.end);
@@ -90,10 +91,26 @@ export class Recording {
       if (!this.video.videoWidth) mark(this.video, "only", "sound");
     });
     this.video.addEventListener("seeked", follow);
+    new ResizeObserver(() => this.#frame()).observe(this.video);
     this.video.addEventListener("error", () => { trouble.hidden = false; this.video.hidden = true; });
     const step = () => { if (!this.video.paused) follow(); requestAnimationFrame(step); };
     step();
-    return el("div", { class: "card screen large" }, this.video, trouble);
+    this.face = el("i", { class: "face", hidden: true });
+    return el("div", { class: "card screen large" }, this.video, this.face, trouble);
+  }
+
+  /** The face that was read at this moment, over the video as it is shown: as large as fits, in the middle. */
+  #frame() {
+    const { video, face, columns } = this;
+    const box = columns.faces[columns.at(this.cursor)];
+    if (!video) return;
+    face.hidden = !box || !video.videoWidth || video.hidden;
+    if (face.hidden) return;
+    const scale = Math.min(video.clientWidth / video.videoWidth, video.clientHeight / video.videoHeight);
+    const wide = video.videoWidth * scale, high = video.videoHeight * scale;
+    const left = video.offsetLeft + (video.clientWidth - wide) / 2, top = video.offsetTop + (video.clientHeight - high) / 2;
+    const [x, y, w, h] = box.map((share) => share / 1000);
+    Object.assign(face.style, { left: `${left + x * wide}px`, top: `${top + y * high}px`, width: `${w * wide}px`, height: `${h * high}px` });
   }
 
   #events() {
@@ -122,7 +139,7 @@ export class Recording {
 function columnsOf(data) {
   const columns = new Columns(data.heads);
   data.starts.forEach((start, i) => columns.push(
-    start, data.sessions[i], data.presence[i], data.heads.map((head) => [head.said[i], head.top[i]])));
+    start, data.sessions[i], data.presence[i], data.heads.map((head) => [head.said[i], head.top[i]]), data.faces?.[i]));
   return columns;
 }
 

@@ -78,14 +78,13 @@ export class Store {
     if (this.sources[place]) return;
     const limit = this.minutes * 600 + 600; // ten a second, and a minute to spare
     const columns = new Columns(this.heads, limit);
-    this.sources[place] = { place, name, columns, ages: [], status: null, face: null, tick: -1, open: new Map() };
+    this.sources[place] = { place, name, columns, ages: [], status: null, tick: -1, open: new Map() };
   }
 
   #label(row, place) {
     const source = this.sources[place];
-    if (!source || row[3] === null || !source.columns.push(row[3], row[1], row[6], row[7])) return;
+    if (!source || row[3] === null || !source.columns.push(row[3], row[1], row[6], row[7], row[8])) return;
     source.tick = row[2];
-    source.face = row[8];
   }
 
   #age(source, row) {

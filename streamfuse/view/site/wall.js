@@ -50,7 +50,7 @@ class Card {
     mark(this.element, "state", source.status?.state ?? "starting");
     mark(this.element, "tick", String(source.tick));
     mark(this.element, "session", String(source.columns.sessions.at(-1) ?? -1));
-    this.picture.frame(source.face);
+    this.picture.frame(source.columns.faces.at(-1));
     const last = source.columns.length - 1;
     this.lanes.forEach((lane, head) => {
       const { said, top } = last < 0 ? { said: [], top: [] } : source.columns.answer(head, last);
