@@ -62,6 +62,7 @@ def clip_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         views=("frame",),
         video=VideoSpec(frames=4, picture=FrameSpec(size=16)),
         state=(StateSpec("seen", (1, 1)),),
+        warm_ticks=3,
     )
     path = tmp_path_factory.mktemp("clips") / "clips.ts"
     program = torchscript.freeze(Clips(), keep=("init_state",))

@@ -257,6 +257,7 @@ class Recordings:
             "analyze 0", self.model, self.config, self.ticks, self.told, together=together, clock=self.clock
         )
         self.left = {name: deque(media(name)) for name in self.names}
+        self.session: dict[str, int] = {}
 
     def turn(self) -> None:
         for name in self.random.permutation(list(self.names)):
@@ -267,7 +268,10 @@ class Recordings:
         self.service.turn(self.clock.now_ns)
         told, self.told.told = self.told.told, []
         for name, body in told:
+            if isinstance(body, SessionStart):
+                self.session[name] = body.session
             if isinstance(body, Answer):
+                assert body.head.session == self.session[name], "what waits is told before the next session"
                 self.answers[name][body.head.session, body.head.index] = body
             if isinstance(body, Carried):
                 self.keep(name, body)
