@@ -82,16 +82,22 @@ def judge(name: str, read: Callable[[], object], *, cpu_s: int = CPU_S) -> Verdi
     """Run `read` in a confined fork of this process and say how it ended."""
     with tempfile.TemporaryFile() as said:
         sys.stdout.flush()
-        ours = psutil.Process().memory_info()
+        inherited = psutil.Process().memory_info().vms
+        told, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os._exit(_be_the_child(read, said.fileno(), cpu_s, ours.vms))
+            # It holds less than we do: pages of mapped files are not copied before they are touched.
+            os.write(tell, str(psutil.Process().memory_info().rss).encode())
+            os._exit(_be_the_child(read, said.fileno(), cpu_s, inherited))
+        os.close(tell)
         handle = os.pidfd_open(pid)
         hung = not select.select([handle], [], [], WALL_S)[0]
         if hung:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
         os.close(handle)
+        with os.fdopen(told, "rb") as first:
+            given = int(first.read() or 0)
         said.seek(0)
         text = said.read().decode(errors="replace").strip()
     code = os.waitstatus_to_exitcode(status)
@@ -99,9 +105,7 @@ def judge(name: str, read: Callable[[], object], *, cpu_s: int = CPU_S) -> Verdi
     kind = "hung" if hung else kinds.get(code, "died")
     if kind == "died":
         text = f"exit {code}; {text}"
-    return Verdict(
-        name, kind, text, usage.ru_utime + usage.ru_stime, max(0, usage.ru_maxrss * 1024 - ours.rss)
-    )
+    return Verdict(name, kind, text, usage.ru_utime + usage.ru_stime, max(0, usage.ru_maxrss * 1024 - given))
 
 
 def _be_the_child(read: Callable[[], object], out: int, cpu_s: int, inherited: int) -> int:
