@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from streamfuse.errors import OutputError
-from streamfuse.model.export import export_model, load_network
+from streamfuse.model.export import export_model, load_network, write_model
 from streamfuse.model.inspect import inspect_model
 from streamfuse.model.onnx_export import export_onnx
 
@@ -26,6 +26,8 @@ def export(file: Path | None, kind: str, out: Path | None) -> None:
         raise OutputError("a model can not be exported onto itself", got=target, hint="name another with -o")
     if kind == "onnx":
         export_onnx(model, target)
+    elif model.format == "torchscript":
+        write_model(model.data, target)  # it is one already, with its weights by name or without
     else:
         export_model(load_network(model), model.spec, target)
     click.echo(f"wrote {target}: {model.spec.name}, {target.stat().st_size} bytes")

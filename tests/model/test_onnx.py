@@ -37,10 +37,20 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"preset": "lite", "fusion": "hybrid"}, {"fusion": "attention", "size": 33}]
-)
-@pytest.mark.parametrize("batch", [1, 3])
+OPTIONS = (
+    [{}, 1], [{}, 3],
+    [{"preset": "lite", "fusion": "hybrid"}, 3],
+    [{"fusion": "attention", "size": 33}, 3],
+    [{"fusion": "concat", "sound": "gru"}, 3],
+    [{"fusion": "sum", "sound": "conv"}, 3],
+    [{"fusion": "tensor", "views": ("frame", "face")}, 3],
+    [{"fusion": "lmf"}, 3],
+    [{"fusion": "decision"}, 3],
+)  # fmt: skip
+"""Every fusion, sound branch and view; one stream, and several."""
+
+
+@pytest.mark.parametrize(("options", "batch"), OPTIONS)
 def test_onnx_equals_torchscript_with_modalities_coming_and_going(
     tmp_path: Path, options: dict[str, Any], batch: int
 ) -> None:
@@ -48,7 +58,7 @@ def test_onnx_equals_torchscript_with_modalities_coming_and_going(
     ticks = 12
     video, audio, _ = (one.numpy() for one in random_inputs(script.spec, ticks, batch))
     # Every case: all there, one gone, none there, and different ones in different rows.
-    present = np.random.default_rng(0).random((ticks, batch, 2)) < 0.6
+    present = np.random.default_rng(0).random((ticks, batch, len(script.spec.views) + 1)) < 0.6
     present[0], present[1] = True, False
     one, other = script.init_state(batch), graph.init_state(batch)
     for t in range(ticks):
@@ -135,3 +145,6 @@ def test_export_command(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     again = load_model("again.ts", device="cpu").spec
     assert again.weights_sha256 == inspect_model(files / "m.ts").spec.weights_sha256
+    # The default model has no weights by name; as TorchScript it is whole without them.
+    CliRunner().invoke(export, ["--format", "torchscript", "-o", "default.ts"], catch_exceptions=False)
+    assert inspect_model("default.ts").sha256 == inspect_model().sha256
