@@ -10,6 +10,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.integration.browser import PHONE, Tab, chromium
+from tests.integration.conftest import StartCamera
 from tests.integration.live import LiveRun, ctl, free_port
 
 SOURCES = {
@@ -83,8 +84,8 @@ def test_labels_are_on_the_screen_within_a_second_of_their_tick(
     _, url = watched
     with Tab(browser, url) as tab:
         tab.until("globalThis.streamfuseShown?.().delays.length >= 90", "three seconds of labels")
-        median = "streamfuseShown().delays.slice(-60).map((one) => one[1]).sort((a, b) => a - b)[30]"
-        tab.until(f"{median} < 1000", "half of them within a second")
+        late = "streamfuseShown().delays.slice(-60).filter((one) => one[1] >= 1000).length"
+        tab.until(f"{late} <= 3", "95 of 100 within a second")
 
 
 def test_one_source_large_has_its_answers_and_timelines(browser: Any, watched: tuple[LiveRun, str]) -> None:
@@ -146,6 +147,43 @@ def test_hung_source_shows_as_such_and_comes_back(browser: Any, watched: tuple[L
         tab.until(card("yard", "[data-state=live]") + " !== null", "yard is back")
         tab.until(f"Number({card('yard')}.dataset.session) > {before}", "in a new session")
         assert run.session("door") == others, "the others go on"
+        assert tab.complaints == []
+
+
+def test_camera_that_is_killed_shows_as_such_and_comes_back(
+    browser: Any, watched: tuple[LiveRun, str], start_camera: StartCamera
+) -> None:
+    run, url = watched
+    camera = start_camera("--fps", "10", "--size", "320x240")
+    with Tab(browser, url) as tab:
+        assert ctl(run, "add", f"lane={camera.url}")[0] == 0
+        tab.until(card("lane", "[data-state=live]") + " !== null", "lane is live")
+        before = int(tab.page.evaluate(card("lane") + ".dataset.session"))
+        camera.kill()
+        tab.until(card("lane", "[data-state=reconnecting]") + " !== null", "lane is away")
+        why = card("lane") + ".querySelector('.trouble')"
+        tab.until(f"!{why}.hidden && {why}.textContent.includes('rtsp://')", "and why it is away is told")
+        start_camera("--fps", "10", "--size", "320x240", "--port", str(camera.port))
+        tab.until(card("lane", "[data-state=live]") + " !== null", "lane is back")
+        tab.until(f"Number({card('lane')}.dataset.session) > {before}", "in a new session")
+        assert tab.complaints == []
+    assert ctl(run, "remove", "lane")[0] == 0
+
+
+def test_paused_source_says_so_and_what_it_said_last_is_not_said_now(
+    browser: Any, watched: tuple[LiveRun, str]
+) -> None:
+    run, url = watched
+    weight = "Number(getComputedStyle(" + card("yard") + ".querySelector('.head strong')).fontWeight)"
+    with Tab(browser, url) as tab:
+        tab.until(card("yard", "[data-state=live]") + " !== null", "yard is live")
+        assert tab.page.evaluate(weight) > 600
+        assert ctl(run, "pause", "yard") == (0, "paused yard")
+        tab.until(card("yard", "[data-state=paused]") + " !== null", "yard is paused")
+        assert tab.page.evaluate(weight) < 500
+        assert tab.violations() == []
+        assert ctl(run, "resume", "yard") == (0, "yard goes on")
+        tab.until(card("yard", "[data-state=live]") + " !== null", "yard is back")
         assert tab.complaints == []
 
 
