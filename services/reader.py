@@ -168,7 +168,9 @@ class Reader(Generic[Item]):
             if lost is not None:
                 if not self._wait(self._backoff.next_ns(worked_ns)):
                     break
-                self._past["reconnects"] += 1  # a file that begins again was never away
+                self._past["reconnects"] += 1
+            else:  # a file that begins again was never away
+                self._past["loops"] += 1
         return None
 
     def _read_once(self) -> int | None:

@@ -19,7 +19,6 @@ from streamfuse.services.loop import ANSWER_NS, Reporter, State, Stop, serve
 from streamfuse.services.process import CpuAllowance
 from streamfuse.services.reader import Finished, Reader
 from streamfuse.ticks.resume import ResumePoint
-from streamfuse.trace import last_arrival_ns, stamped
 from streamfuse.types import NS, SessionStart, Tick
 from streamfuse.wire.codec import printable
 from streamfuse.wire.headers import End
@@ -46,14 +45,16 @@ class RecordedDecode:
         link: Outlet,
         *,
         drain_ns: int,
-        trace: bool,
         gets_on: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
     ) -> None:
-        self._name, self._reader, self._link, self._trace = name, reader, link, trace
+        self._name, self._reader, self._link = name, reader, link
         self._drain_ns, self._gets_on, self._clock = drain_ns, gets_on, clock
         self._next: SessionStart | Tick | End | None = None
         """Waits for room in the link."""
+        self._session, self._reached_ns = -1, 0
+        self._passed, self._passed_ns = 0, 0
+        """Sessions and time of the passes before, where a file is looped."""
         self._stopping = self._ended = False
         self._deadline_ns: int | None = None
         self.error: StreamfuseError | None = None
@@ -121,14 +122,19 @@ class RecordedDecode:
         if item is None or isinstance(item, Finished):
             self._finish(None if item is None else item.error)
         else:
-            self._next = self._stamped(item) if isinstance(item, Tick) else item
+            self._next = self._placed(item)
 
-    def _stamped(self, tick: Tick) -> Tick:
-        if not self._trace:
-            return tick
-        now_ns = self._clock.monotonic_ns()
-        head = stamped(tick.head, "decode", last_arrival_ns(tick.head.trace) or now_ns, now_ns, now_ns)
-        return replace(tick, head=head)
+    def _placed(self, item: SessionStart | Tick) -> SessionStart | Tick:
+        """The item after all that came before it, where a file that is looped has begun again."""
+        if isinstance(item, SessionStart):
+            if self._passed + item.session <= self._session:
+                self._passed, self._passed_ns = self._session + 1, self._reached_ns
+            self._session = self._passed + item.session
+            return replace(item, session=self._session, offset_ns=self._passed_ns + item.offset_ns)
+        offset_ns = self._passed_ns + item.head.offset_ns
+        head = replace(item.head, session=self._passed + item.head.session, offset_ns=offset_ns)
+        self._reached_ns = head.end_ns
+        return replace(item, head=head)
 
     def _send(self) -> bool:
         """Send what waits; False: there is no room yet."""
@@ -202,10 +208,11 @@ def _recorded_service(
             ticks=chosen.ticks or config.ticks,
             span=chosen.span_ns,
             resume=point,
+            stamps=config.trace,
             clock=clock,
         )
 
-    reader = Reader(open_ticks, live=False, loop=False, clock=clock, rng=random.Random())
+    reader = Reader(open_ticks, live=False, loop=chosen.loop, clock=clock, rng=random.Random())
     link = Outlet(
         wire,
         config.endpoint("ticks", chosen.analyzer),
@@ -215,6 +222,4 @@ def _recorded_service(
         clock=clock,
     )
     drain_ns = round(config.wire.drain_s * NS)
-    return RecordedDecode(
-        name, reader, link, drain_ns=drain_ns, trace=config.trace, gets_on=CpuAllowance().renew, clock=clock
-    )
+    return RecordedDecode(name, reader, link, drain_ns=drain_ns, gets_on=CpuAllowance().renew, clock=clock)

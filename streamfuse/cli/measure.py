@@ -35,9 +35,6 @@ TEST_WORD = "test"
 PATIENCE_NS = 60 * NS
 """For the first answer of every stream: processes start in seconds, a camera may take ten of its own."""
 
-WARM_ANSWERS = 50
-"""Saturated: so many answers of each stream are left out, of a short recording a fifth."""
-
 Status = Callable[[str], None]
 
 
@@ -47,6 +44,8 @@ class Plan:
 
     paced      offered at the pace of real time, by a schedule that waits for no answer
     saturated  as fast as it goes, nothing dropped: throughput, and no ages
+
+    Either way a file begins again until the time is over.
     """
 
     source: str
@@ -75,13 +74,13 @@ def measure(plan: Plan, config: AppConfig, status: Status = lambda _: None) -> M
     text = TEST_PATTERN if plan.source == TEST_WORD and not Path(TEST_WORD).exists() else plan.source
     source = parse_source(text, allow_hls=plan.allow_hls)
     model = inspect_model(config.model.path, sha256=config.model.sha256)
-    chosen = SourceConfig(input=text, allow_hls=plan.allow_hls, loop=source.ends and plan.rate == "paced")
+    chosen = SourceConfig(input=text, allow_hls=plan.allow_hls, loop=source.ends)
     name = TEST_WORD if text == TEST_PATTERN else source_name(source)
     names = [name] if plan.streams == 1 else [f"{name}-{i + 1}" for i in range(plan.streams)]
     with _scratch() as folder:
         config = config.model_copy(update={"run_dir": str(folder)})
         settled = run_config(config, dict.fromkeys(names, chosen), plan.mode)
-        run = _Run(plan, settled, Recording(looped=chosen.loop), status)
+        run = _Run(plan, settled, Recording(), status)
         run.run()
     report = build_report(
         run.recording,
@@ -127,7 +126,7 @@ class _Run:
                 raise supervisor.failure
         if self._refused is not None:
             raise self._refused
-        self._close(SYSTEM.monotonic_ns())
+        self.recording.end_ns = min(self.recording.end_ns, SYSTEM.monotonic_ns())
         self.recording.missed = self._labels.counters["missed"]
 
     def _read(self, timeout_ns: int) -> Iterator[Progress]:
@@ -167,27 +166,10 @@ class _Run:
         if sum(not process.is_starting for process in self.recording.processes.values()) < self._expected:
             return
         self._first_ns = self._first_ns or now_ns
-        if (
-            self._plan.rate == "saturated"
-        ):  # a recording may be over in a moment: _close() leaves its beginning out
-            self.recording.begin_ns, self.recording.end_ns = now_ns, now_ns + self._plan.duration_ns
-            return
-        warm = all(self.recording.answers[name][-1].warm for name in names)
+        warm = all(any(a.warm for a in self.recording.answers[name]) for name in names)
         if warm and now_ns - self._first_ns >= self._plan.warm_up_ns:
             self.recording.begin_ns, self.recording.end_ns = now_ns, now_ns + self._plan.duration_ns
             self.warmed_up_ns = now_ns - self._began_ns
-
-    def _close(self, now_ns: int) -> None:
-        """Settle what is measured. Saturated: from when all streams ran, until the first had ended."""
-        recording = self.recording
-        recording.end_ns = min(recording.end_ns, now_ns)
-        if self._plan.rate == "paced" or not all(recording.answers.get(n) for n in self._config.sources):
-            return
-        streams = list(recording.answers.values())
-        firsts = [rows[min(WARM_ANSWERS, len(rows) // 5)] for rows in streams]
-        recording.begin_ns = max(first.publish_ns for first in firsts)
-        recording.end_ns = min(recording.end_ns, *(rows[-1].publish_ns + 1 for rows in streams))
-        self.warmed_up_ns = recording.begin_ns - self._began_ns
 
     def _on_notice(self, notice: Notice) -> None:
         role, now_ns = notice.role, SYSTEM.monotonic_ns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from streamfuse.clock import SYSTEM, Clock
@@ -14,6 +15,7 @@ from streamfuse.media.source import Pacing, Source
 from streamfuse.model.spec import ModelSpec
 from streamfuse.ticks.assemble import Assembler
 from streamfuse.ticks.resume import ResumePoint, tick_digest
+from streamfuse.trace import DECODE, stamped
 from streamfuse.types import NS, SessionStart, Tick
 
 LEAD_NS = 2 * NS
@@ -26,6 +28,7 @@ class RecordedTicks:
     resume    nothing of before this point is given out. The ticks just before it are made again and compared:
               first from pictures decoded from a key frame not long before, and where they are not the
               same, from the beginning of the recording
+    stamps    say in each tick's trace how long it took to be made
     info         what is in the source
     position_ns  media time read, from 0
     counters     what was made, dropped, filled and wrong, by name
@@ -47,9 +50,11 @@ class RecordedTicks:
         ticks: TickConfig,
         span: tuple[int, int | None] | None = None,
         resume: ResumePoint | None = None,
+        stamps: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
         self._source, self._resume = source, resume
+        self._stamps, self._clock = stamps, clock
         self._end_ns = None if span is None else span[1]
         self._open_decoder = partial(
             open_decoder,
@@ -90,6 +95,18 @@ class RecordedTicks:
         return {**self._decoder.counters, **self._assembler.counters}
 
     def __iter__(self) -> Iterator[SessionStart | Tick]:
+        return self._timed() if self._stamps else self._all()
+
+    def _timed(self) -> Iterator[SessionStart | Tick]:
+        began_ns = self._clock.monotonic_ns()
+        for item in self._all():
+            if isinstance(item, Tick):
+                head = stamped(item.head, DECODE, began_ns, began_ns, self._clock.monotonic_ns())
+                item = replace(item, head=head)
+            yield item
+            began_ns = self._clock.monotonic_ns()  # not before the reader wants more
+
+    def _all(self) -> Iterator[SessionStart | Tick]:
         if self._resume is None:
             yield from self._items()
             return

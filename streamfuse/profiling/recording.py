@@ -12,6 +12,11 @@ from streamfuse.wire.headers import Progress
 
 MarkKind = Literal["drop", "session", "reconnect", "loop", "restart", "trouble"]
 _IDLE_STATES = ("standby",)
+_OPENINGS: dict[str, tuple[MarkKind, str]] = {
+    "reconnects": ("reconnect", "the source was opened again"),
+    "loops": ("loop", "the file begins again"),
+}
+"""Counters of a decode process, and what it is called when they grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Process:
     pid: int
     spare: bool
     is_starting: bool = True
+    running_from_ns: int | None = None
+    """When it was first heard to do its work; a spare has not."""
     samples: list[Sampled] = field(default_factory=list)
 
     @property
@@ -79,7 +86,6 @@ class Process:
 class Recording:
     """Everything that was heard of a run; `begin_ns`..`end_ns` is the part that is measured."""
 
-    looped: bool = False
     begin_ns: int = 0
     end_ns: int = 1 << 62
     answers: dict[str, list[Answered]] = field(default_factory=lambda: defaultdict(list))
@@ -110,6 +116,8 @@ class Recording:
             self.processes[report.pid] = process
         process.spare = report.state in _IDLE_STATES or (process.spare and report.state != "running")
         process.is_starting = report.state == "starting"
+        if process.running_from_ns is None and report.state not in ("starting", *_IDLE_STATES):
+            process.running_from_ns = at_ns
         gauges = dict(report.gauges)
         sample = Sampled(
             at_ns, gauges.pop("cpu_ns", 0), gauges.pop("rss_bytes", 0), gauges, dict(report.counters)
@@ -125,11 +133,10 @@ class Recording:
         return [a for a in self.answers[source] if self.begin_ns <= a.publish_ns < self.end_ns]
 
     def _note_reconnects(self, process: Process, sample: Sampled) -> None:
-        before = process.samples[-1].counters.get("reconnects", 0) if process.samples else 0
-        if sample.counters.get("reconnects", 0) > before:
-            kind: MarkKind = "loop" if self.looped else "reconnect"
-            text = "the file begins again" if self.looped else "the source was opened again"
-            self._mark(sample.at_ns, kind, process.name, text)
+        before = process.samples[-1].counters if process.samples else {}
+        for counter, (kind, text) in _OPENINGS.items():
+            if sample.counters.get(counter, 0) > before.get(counter, 0):
+                self._mark(sample.at_ns, kind, process.name, text)
 
     def _mark(self, at_ns: int, kind: MarkKind, source: str, text: str) -> None:
         self.marks.append(Mark(at_ns, kind, source, text))

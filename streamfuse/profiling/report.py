@@ -12,7 +12,7 @@ from streamfuse.profiling.environment import Environment
 from streamfuse.profiling.floor import Floor
 from streamfuse.profiling.recording import Answered, Mark, Process, Recording
 from streamfuse.profiling.schema import SCHEMA, Happened, Part, ProcessUse, Rate, Report, Samples, Stream
-from streamfuse.profiling.statistics import Distribution, distribution
+from streamfuse.profiling.statistics import F64, Distribution, distribution
 from streamfuse.trace import latency_parts, track_parts
 from streamfuse.types import MS, NS, Track
 
@@ -159,20 +159,38 @@ def _use(process: Process, recording: Recording) -> ProcessUse | None:
     samples = process.within(recording.begin_ns, recording.end_ns)
     if len(samples) < 2:
         return None
-    cpu_s = (samples[-1].cpu_ns - samples[0].cpu_ns) / NS
-    lasted_s = (samples[-1].at_ns - samples[0].at_ns) / NS
-    measured_s = (recording.end_ns - recording.begin_ns) / NS
-    share = cpu_s / lasted_s if lasted_s > 0 else 0.0
+    cpu_s, lasted_s = _used(process, recording)
     sizes = [sample.rss_bytes for sample in samples]
     waiting = [sample.gauges["waiting"] for sample in samples if "waiting" in sample.gauges]
     return ProcessUse(
         process=process.title,
-        cpu_s=round(share * measured_s, 4),  # the first and last report lie a little inside
-        cpu_share=round(share, 4),
+        cpu_s=round(cpu_s, 4),
+        cpu_share=round(cpu_s / lasted_s if lasted_s > 0 else 0.0, 4),
         rss_mean_bytes=round(float(np.mean(sizes))),
         rss_max_bytes=max(sizes),
         waiting_max=max(waiting) if waiting else None,
     )
+
+
+def _used(process: Process, recording: Recording) -> tuple[float, float]:
+    """Processor seconds within the measured part, and how long of it the process is known to have lived."""
+    at, used = _cpu_points(process, recording)
+    ends = np.clip([recording.begin_ns, recording.end_ns], at[0], at[-1])
+    cpu_ns = np.diff(np.interp(ends, at, used))
+    return float(cpu_ns[0]) / NS, float(ends[1] - ends[0]) / NS
+
+
+def _cpu_points(process: Process, recording: Recording) -> tuple[F64, F64]:
+    """Use so far at each report; between two reports it is taken to be even, after the last there is none.
+
+    A process first heard of within the measured part was started in it: what it had used by then counts from
+    the moment at which one core could have begun with it.
+    """
+    at = [sample.at_ns for sample in process.samples]
+    used = [sample.cpu_ns for sample in process.samples]
+    if at[0] > recording.begin_ns and used[0] > 0:
+        at, used = [max(recording.begin_ns, at[0] - used[0]), *at], [0, *used]
+    return np.array(at, np.float64), np.array(used, np.float64)
 
 
 def _samples(answers: dict[str, list[Answered]], recording: Recording) -> Samples:
@@ -199,9 +217,8 @@ def totals_by_second(recording: Recording) -> tuple[list[float], list[float]]:
         if len(process.samples) < 2:
             continue
         at = np.array([sample.at_ns for sample in process.samples], np.float64)
-        used = np.array([sample.cpu_ns for sample in process.samples], np.float64)
         size = np.array([sample.rss_bytes for sample in process.samples], np.float64)
-        cpu += np.diff(np.interp(edges, at, used)) / NS
+        cpu += np.diff(np.interp(edges, *_cpu_points(process, recording))) / NS
         rss += np.interp((edges[:-1] + edges[1:]) / 2, at, size, left=0, right=0)
     return cpu.tolist(), rss.tolist()
 

@@ -10,6 +10,7 @@ import pytest
 from streamfuse.cli.measure import Measured, Plan, measure
 from streamfuse.config import AppConfig, ModelConfig
 from streamfuse.errors import StreamfuseError
+from streamfuse.profiling.chrome import trace_text
 from streamfuse.profiling.page import render_page
 from streamfuse.trace import latency_parts, track_parts
 from streamfuse.types import NS
@@ -56,14 +57,26 @@ def test_live_run_is_measured_after_its_warm_up(lived: Measured) -> None:
     assert "lavfi-2" in render_page(report, recording)
 
 
-def test_saturated_recording_is_quicker_than_real_time_and_loses_nothing(meter: Path, tmp_path: Path) -> None:
-    clip = Clip(seconds=20.0, width=160, height=120).write(tmp_path / "clip.mp4")
-    measured = measure(Plan(str(clip), 20 * NS, NS, "saturated"), config(meter))
-    indices = [a.head.index for a in measured.recording.answers["clip"]]
-    assert len(indices) in (200, 201)  # AAC pads to whole frames
-    assert indices == list(range(len(indices)))
-    assert measured.report.deadline_misses is None
-    assert measured.report.realtime_factor > 1
+def test_saturated_recording_is_read_again_until_the_time_is_over(meter: Path, tmp_path: Path) -> None:
+    clip = Clip(seconds=2.0, width=160, height=120).write(tmp_path / "clip.mp4")
+    measured = measure(Plan(str(clip), 3 * NS, NS // 2, "saturated"), config(meter))
+    report = measured.report
+    assert report.duration_s == pytest.approx(3, abs=0.01)
+    assert report.deadline_misses is None and report.realtime_factor > 1
+    assert len(report.samples.answers_per_s) == 3 and min(report.samples.answers_per_s) > 0
+    assert report.cpu_s_per_media_s is not None and report.rss_bytes is not None
+    assert {one.kind for one in report.happened} >= {"loop"}
+    ticks = [(a.head.session, a.head.index) for a in measured.recording.answers["clip"]]
+    per_pass = max(index for _, index in ticks) + 1
+    assert per_pass in (20, 21)  # AAC pads to whole frames
+    assert ticks == [divmod(place, per_pass) for place in range(len(ticks))], (
+        "every tick of every pass, in order"
+    )
+    starts = [a.head.start_ns for a in measured.recording.answers["clip"]]
+    assert starts == sorted(starts)
+    trace = json.loads(trace_text(measured.recording))["traceEvents"]
+    decoders = {p.pid for p in measured.recording.processes.values() if p.service == "decode"}
+    assert {e["pid"] for e in trace if e["ph"] == "s"} == decoders
 
 
 def test_command_writes_three_files_and_a_summary(run: Run, meter: Path, tmp_path: Path) -> None:

@@ -79,10 +79,25 @@ def test_sessions_reconnects_and_loops_are_marked() -> None:
     report = made_report(made)
     assert {one.kind for one in report.happened} == {"session", "reconnect"}
     assert (report.streams[0].sessions, report.streams[0].reconnects) == (2, 1)
-    looped = Recording(looped=True)
+    looped = Recording()
     looped.on_progress(progress("decode", "door", 20, 0.0), 1)
-    looped.on_progress(progress("decode", "door", 20, 0.0, reconnects=1), 2)
+    looped.on_progress(progress("decode", "door", 20, 0.0, loops=1), 2)
     assert [mark.kind for mark in looped.marks] == ["loop"]
+
+
+def test_process_that_died_or_was_started_meanwhile_counts_what_it_used() -> None:
+    """One second of 20: what it used then, not twenty times as much."""
+    made = made_recording(AGES)
+    made.begin_ns, made.end_ns = BEGIN_NS, BEGIN_NS + 20 * NS
+    for half in range(3):
+        made.on_progress(progress("decode", "died", 31, 7 + half / 2), BEGIN_NS + half * NS // 2)
+        made.on_progress(progress("decode", "born", 32, 1.5 + half / 4), BEGIN_NS + (20 + half) * NS // 2)
+    uses = {use.process: use for use in made_report(made).processes}
+    assert uses["decode died"].cpu_s == 1
+    assert uses["decode born"].cpu_s == 2, "with what its start took"
+    assert uses["decode door"].cpu_s == 2
+    cpu = made_report(made).samples.cpu_share
+    assert sum(cpu) == pytest.approx(1 + 2 + 2 + 20 * 0.5, abs=0.01)
 
 
 def test_spare_is_told_apart_until_it_is_needed() -> None:
