@@ -3,8 +3,9 @@
     python benchmarks/peers/opencv_librosa.py URL MODEL
 
 OpenCV reads no sound, so that comes over a second connection (PyAV, as librosa has no live reader either).
-Tuned as OpenCV advises for live streams: FFmpeg backend, low_delay, a buffer of one picture, a reading thread
-so that no picture waits in the capture; torch in inference mode, one thread.
+Tuned for live streams: FFmpeg backend with one decoding thread (each frame thread more holds a picture back,
+and low_delay asked for in OPENCV_FFMPEG_CAPTURE_OPTIONS changes nothing of that), a buffer of one picture, a
+reading thread so that no picture waits in the capture; torch in inference mode, one thread.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 import threading
 
-os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "flags;low_delay"
+os.environ["OPENCV_FFMPEG_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
