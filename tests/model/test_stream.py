@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from streamfuse.model.fusion import FUSIONS
 from streamfuse.model.network import build_network
+from streamfuse.model.runtime import load_model
 from tests.model.networks import (
     PER_TICK,
     random_inputs,
@@ -49,7 +52,9 @@ def test_any_chunking_equals_the_clip_in_double(fusion: str) -> None:
     assert relative(state, last) <= 1e-12
 
 
-@pytest.mark.parametrize(("preset", "size"), [("tiny", 32), ("small", 33), ("base", 128), ("lite", 47)])
+@pytest.mark.parametrize(
+    ("preset", "size"), [("tiny", 32), ("small", 33), ("base", 128), ("a0", 44), ("lite", 47)]
+)
 def test_steps_equal_both_kinds_of_clip(preset: str, size: int) -> None:
     spec = small_spec(preset=preset, size=size)
     ticks = 6
@@ -62,8 +67,9 @@ def test_steps_equal_both_kinds_of_clip(preset: str, size: int) -> None:
         assert relative(state, volumetric[1]) <= SINGLE
 
 
-def test_other_sound_branch_streams_too() -> None:
-    spec = small_spec(sound="conv", fusion="hybrid")
+@pytest.mark.parametrize("sound", ["conv", "gru"])
+def test_other_sound_branches_stream_too(sound: str) -> None:
+    spec = small_spec(sound=sound, fusion="hybrid")
     network, inputs = random_network(spec), random_inputs(spec, TICKS, batch=2)
     whole, last = run_chunks(network, inputs, [TICKS])
     for chunks in (CHUNKINGS[0], CHUNKINGS[-1]):
@@ -165,6 +171,34 @@ def test_a_step_is_pure() -> None:
         assert torch.equal(one, other), "an input was changed"
     given = {one.untyped_storage().data_ptr() for one in (*inputs, *state)}
     assert not given & {one.untyped_storage().data_ptr() for one in (*first, *first_state)}
+
+
+@pytest.mark.parametrize("file", ["tiny", "default"])
+def test_a_step_of_an_exported_file_is_pure(file: str, tiny_model: Path) -> None:
+    """Freezing and fusing may turn a copy into a write in place."""
+    model = load_model(tiny_model if file == "tiny" else None, device="cpu")
+    shapes = (model.spec.video_shape(), model.spec.audio_shape())
+    torch.manual_seed(3)
+    for present in (True, False):
+        video, audio = (torch.randn(shape) for shape in shapes)
+        presence = torch.full((1, len(model.spec.views) + 1), present)
+        with torch.inference_mode():
+            state = model.init_state(1)
+            for _ in range(3):  # the optimiser rewrites the program in its first steps
+                _, state = model.step_tensors(video, audio, presence, state)
+            given = [video, audio, presence, *state]
+            before = [one.clone() for one in given]
+            first = flat(model.step_tensors(video, audio, presence, state))
+            second = flat(model.step_tensors(video, audio, presence, state))
+        assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+        changed = [i for i, one in enumerate(given) if not torch.equal(one, before[i])]
+        assert changed == [], "inputs (video, sound, present, then the state) were changed"
+        places = {one.untyped_storage().data_ptr() for one in given}
+        assert not places & {one.untyped_storage().data_ptr() for one in first}
+
+
+def flat(stepped: tuple[list[torch.Tensor], list[torch.Tensor]]) -> list[torch.Tensor]:
+    return [*stepped[0], *stepped[1]]
 
 
 def test_rows_of_a_batch_are_streams_of_their_own() -> None:
