@@ -1,7 +1,8 @@
 """What training does to sound and pictures so that a model does not learn them by heart.
 
 Sound is bent as a wave by torchaudio: speed, a room, noise; then SpecAugment masks its spectrum. Pictures
-of one stream are bent alike in all its ticks: a camera does not jump. All of it is causal.
+of one stream are bent alike in all its ticks, for a camera does not jump; but one
+before a still moves. All of it is causal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 import torchaudio.functional as audio
 from torch import Tensor
 
+from streamfuse.training.motion import camera_path, encoded, looked_at
 from streamfuse.types import F32, SAMPLE_RATE
 
 LEAST_REVERBERATION_S, MOST_REVERBERATION_S = 0.1, 0.6
@@ -72,19 +74,29 @@ def spec_augment(bands: Tensor, masks: int, rng: np.random.Generator) -> Tensor:
 
 
 def camera(pictures: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-    """(T, C, S, S) in [0, 1] -> (T, C, size, size): one crop, mirror, light and noise for all ticks."""
-    side = pictures.size(-1)
-    wide = int(rng.integers(round(0.75 * side), side + 1))
-    x, y = (int(rng.integers(0, side - wide + 1)) for _ in range(2))
-    seen = pictures[:, :, y : y + wide, x : x + wide]
-    if wide != size:
-        seen = F.interpolate(seen, (size, size), mode="bilinear", antialias=wide > size)
-    if rng.random() < 0.5:
-        seen = seen.flip(-1)
+    """(T, C, S, S) in [0, 1] -> (T, C, size, size): one crop, mirror, light, noise and encoder for all ticks.
+
+    A still is filmed by a camera that moves: what never moves would be learned as a sign of what it shows.
+    """
+    if len(pictures) > 1 and bool((pictures == pictures[:1]).all()):
+        seen = looked_at(pictures, camera_path(rng, 1, len(pictures)), size)
+    else:
+        seen = cropped(pictures, size, rng)
     gain, offset = math.exp(rng.normal(0.0, 0.25)), rng.normal(0.0, 0.05)
     seen = (seen - 0.5) * gain + 0.5 + offset
     level = float(rng.choice([0.0, 0.01, 0.03, 0.07], p=[0.4, 0.3, 0.2, 0.1]))
     if level:
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         seen = seen + level * torch.randn(seen.shape, generator=generator)
-    return seen.clamp(0.0, 1.0)
+    return encoded(seen.clamp(0.0, 1.0), rng)
+
+
+def cropped(pictures: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    """One crop and mirror for all ticks."""
+    side = pictures.size(-1)
+    wide = int(rng.integers(round(0.75 * side), side + 1))
+    x, y = (int(rng.integers(0, side - wide + 1)) for _ in range(2))
+    seen = pictures[:, :, y : y + wide, x : x + wide]
+    if wide != size:
+        seen = F.interpolate(seen, (size, size), mode="bilinear", antialias=wide > size)
+    return seen.flip(-1) if rng.random() < 0.5 else seen

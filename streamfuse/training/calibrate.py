@@ -15,7 +15,8 @@ from streamfuse.model.spec import HeadSpec
 
 F64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer]
-COLDEST, HOTTEST = 0.2, 10.0
+COLDEST, HOTTEST = 1e-3, 1e2
+"""A network that learned for a moment says what is right with logits of a hundredth."""
 WANTED_RIGHT = 0.8
 """Answers that are given should be right this often ..."""
 LEAST_GIVEN = 0.75
@@ -38,22 +39,40 @@ def sigmoid_loss(logits: F64, truth: F64, weight: F64) -> float:
     return float((loss.mean(1) * weight).sum() / weight.sum())
 
 
+def doubt_of(answers: float) -> float:
+    """How unlike its label the next answer may be, after so many: what was right each time is no proof,
+    and without doubt the best temperature of a network that is always right would be 0 (Platt, 1999)."""
+    return 1.0 / (answers + 2.0)
+
+
+def _loss_of_any(logits: F64, weight: F64) -> float:
+    """The mean log loss were each class as likely to be the right one."""
+    shifted = logits - logits.max(1, keepdims=True)
+    normal = np.log(np.exp(shifted).sum(1))
+    return float(((normal - shifted.mean(1)) * weight).sum() / weight.sum())
+
+
 def fit_temperature(
     logits: npt.NDArray[np.floating], truth: npt.NDArray[np.generic], weight: F64 | None = None
 ) -> float:
     """The T > 0 at which logits / T has the least log loss, found by golden section over log T.
 
     logits  (N, classes); truth (N,) of classes, or (N, classes) of 0 and 1 for several at once
-    weight  (N,) of each answer; the loss has one minimum in T, so nothing can be missed
+    weight  (N,) of each answer, adding up to the number of those that are independent; the loss has one
+            minimum in T, so nothing can be missed
+
     """
     logits64 = np.asarray(logits, np.float64)
     weights = np.ones(len(logits64)) if weight is None else weight
 
+    doubt = doubt_of(float(weights.sum()))
+
     def loss(log_t: float) -> float:
         cooled = logits64 / np.exp(log_t)
         if truth.ndim == 1:
-            return softmax_loss(cooled, truth.astype(np.int64), weights)
-        return sigmoid_loss(cooled, truth.astype(np.float64), weights)
+            right = softmax_loss(cooled, truth.astype(np.int64), weights)
+            return (1.0 - doubt) * right + doubt * _loss_of_any(cooled, weights)
+        return sigmoid_loss(cooled, truth.astype(np.float64) * (1.0 - 2.0 * doubt) + doubt, weights)
 
     return best_temperature(loss)
 
@@ -106,7 +125,7 @@ def fitted_head(
         threshold = unknown_threshold(softmax(cooled), truth.astype(np.int64), weight)
     else:
         threshold = said_threshold(1.0 / (1.0 + np.exp(-cooled)), truth.astype(np.int64))
-    return msgspec.structs.replace(head, temperature=round(temperature, 4), threshold=round(threshold, 3))
+    return msgspec.structs.replace(head, temperature=round(temperature, 6), threshold=round(threshold, 3))
 
 
 def said_threshold(probabilities: npt.NDArray[np.floating], truth: Ints) -> float:

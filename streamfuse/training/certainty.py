@@ -16,7 +16,7 @@ import torch
 
 from streamfuse.model.network import Network
 from streamfuse.model.spec import HeadSpec, ModelSpec
-from streamfuse.training.calibrate import best_temperature
+from streamfuse.training.calibrate import best_temperature, doubt_of
 from streamfuse.training.trials import Trial
 
 F64 = npt.NDArray[np.float64]
@@ -72,18 +72,20 @@ def fit_certainty(heard: Heard, head: HeadSpec, situations: int) -> F64:
 
         def loss(log_t: float, some: Heard = some) -> float:
             means = clip_means(some, head, np.full(len(some.logits), np.exp(-log_t)))
-            return _log_loss(means, some.truth, some.weight)
+            return _log_loss(means, some.truth, some.weight, doubt_of(len(some.logits)))
 
         found[situation] = 1.0 / best_temperature(loss)
     return found
 
 
-def _log_loss(means: F64, truth: npt.NDArray[np.int64], weight: F64) -> float:
+def _log_loss(means: F64, truth: npt.NDArray[np.int64], weight: F64, doubt: float) -> float:
     means = np.clip(means, 1e-9, 1.0 - 1e-9)
     if truth.ndim == 1:
-        losses = -np.log(means[np.arange(len(truth)), truth])
+        each = -np.log(means)
+        losses = (1.0 - doubt) * each[np.arange(len(truth)), truth] + doubt * each.mean(1)
     else:
-        losses = -(truth * np.log(means) + (1 - truth) * np.log(1.0 - means)).mean(1)
+        wanted = truth * (1.0 - 2.0 * doubt) + doubt
+        losses = -(wanted * np.log(means) + (1 - wanted) * np.log(1.0 - means)).mean(1)
     return float((losses * weight).sum() / weight.sum())
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from streamfuse.kernels.spec import FrameSpec
 from streamfuse.training.cache import PictureCache
+from streamfuse.training.compression import compressed
 from streamfuse.training.datasets.meaning import EMOTIONS, PICTURE_PLACES, PLACES, emotion_index
 from streamfuse.training.datasets.recordings import Part
 
@@ -24,6 +25,11 @@ IGNORED = -1
 FACE_SHARE = 0.3
 BARE_FACE_SHARE = 0.35
 """Of the faces: the crop fills the frame, as of a face view or someone close to a webcam."""
+MOST_TILT = 0.3
+"""Radians: a long stream does not end upside down."""
+COMPRESSED_SHARE = 0.5
+"""Of the clips: as they come from an encoder, of a quality between these."""
+LEAST_QUALITY, MOST_QUALITY = 15, 85
 SMALL_FACE = 0.6
 """Below this share of the frame's side, the place behind a face is asked for too."""
 
@@ -61,6 +67,43 @@ def crop_path(rng: np.random.Generator, clips: int, ticks: int) -> Tensor:
     across = np.stack([mirror * zoom * np.cos(angle), -zoom * stretch * np.sin(angle), x], -1)
     down = np.stack([mirror * zoom * np.sin(angle), zoom * stretch * np.cos(angle), y], -1)
     return torch.from_numpy(np.stack([across, down], -2).astype(np.float32))
+
+
+def camera_path(rng: np.random.Generator, clips: int, ticks: int) -> Tensor:
+    """A camera that pans, zooms, tilts and shakes within the picture; affine matrices (clips * T, 2, 3)."""
+    zoom = rng.uniform(0.62, 1.0, (clips, 1)) * (1.0 + rng.normal(0.0, 0.02, (clips, 1)) * np.arange(ticks))
+    zoom = np.clip(zoom, 0.5, 1.0)
+    room = 1.0 - zoom
+    speed = rng.normal(0.0, 0.04, (2, clips, 1)) * np.arange(ticks)
+    shake = rng.normal(0.0, 1.0, (2, clips, ticks)) * rng.choice([0.0, 0.01, 0.03], (1, clips, 1))
+    x, y = np.clip(rng.uniform(-1.0, 1.0, (2, clips, 1)) * room + speed + shake, -room, room)
+    turn = rng.normal(0.0, 0.06, (clips, 1)) + rng.normal(0.0, 0.01, (clips, 1)) * np.arange(ticks)
+    angle = np.clip(turn, -MOST_TILT, MOST_TILT)
+    stretch = np.exp(rng.normal(0.0, 0.06, (clips, 1)))
+    mirror = rng.choice([-1.0, 1.0], (clips, 1))
+    rows = np.stack(
+        [
+            np.stack([mirror * zoom * np.cos(angle), -zoom * stretch * np.sin(angle), x], -1),
+            np.stack([mirror * zoom * np.sin(angle), zoom * stretch * np.cos(angle), y], -1),
+        ],
+        -2,
+    )
+    return torch.from_numpy(rows.reshape(clips * ticks, 2, 3).astype(np.float32))
+
+
+def looked_at(pictures: Tensor, path: Tensor, size: int) -> Tensor:
+    """(N, C, H, W) through affine matrices (N, 2, 3) -> (N, C, size, size)."""
+    fine = size * 3 // 2
+    grid = F.affine_grid(path, [len(pictures), 1, fine, fine], align_corners=False)
+    seen = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    return F.interpolate(seen, (size, size), mode="bilinear", antialias=True)
+
+
+def encoded(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """A clip as an encoder leaves it, of one quality throughout; or as it is."""
+    if rng.random() >= COMPRESSED_SHARE:
+        return pictures
+    return compressed(pictures, int(rng.integers(LEAST_QUALITY, MOST_QUALITY + 1)))
 
 
 def shrunk(face: np.ndarray, share: float) -> np.ndarray:
@@ -158,29 +201,6 @@ class Camera:
         mixed[y : y + small, x : x + small] += alpha * shrunk
         return mixed.astype(np.uint8)
 
-    def _path(self, clips: int) -> Tensor:
-        """Where the camera looks: affine matrices (clips * T, 2, 3)."""
-        rng, ticks = self.rng, self.ticks
-        zoom = rng.uniform(0.62, 1.0, (clips, 1)) * (
-            1.0 + rng.normal(0.0, 0.02, (clips, 1)) * np.arange(ticks)
-        )
-        zoom = np.clip(zoom, 0.5, 1.0)
-        room = 1.0 - zoom
-        speed = rng.normal(0.0, 0.04, (2, clips, 1)) * np.arange(ticks)
-        shake = rng.normal(0.0, 1.0, (2, clips, ticks)) * rng.choice([0.0, 0.01, 0.03], (1, clips, 1))
-        x, y = np.clip(rng.uniform(-1.0, 1.0, (2, clips, 1)) * room + speed + shake, -room, room)
-        angle = rng.normal(0.0, 0.06, (clips, 1)) + rng.normal(0.0, 0.01, (clips, 1)) * np.arange(ticks)
-        stretch = np.exp(rng.normal(0.0, 0.06, (clips, 1)))
-        mirror = rng.choice([-1.0, 1.0], (clips, 1))
-        rows = np.stack(
-            [
-                np.stack([mirror * zoom * np.cos(angle), -zoom * stretch * np.sin(angle), x], -1),
-                np.stack([mirror * zoom * np.sin(angle), zoom * stretch * np.cos(angle), y], -1),
-            ],
-            -2,
-        )
-        return torch.from_numpy(rows.reshape(clips * ticks, 2, 3).astype(np.float32))
-
     def film(self, luma: Tensor, path: Tensor | None = None) -> Tensor:
         """luma (B, H, W) uint8 -> clips (B, T, 1, S, S), normalised as the frame window does it.
 
@@ -188,12 +208,8 @@ class Camera:
         """
         clips, ticks, size = len(luma), self.ticks, self.spec.size
         source = (luma.float() / 255.0)[:, None, None].expand(-1, ticks, -1, -1, -1).flatten(0, 1)
-        fine = size * 3 // 2
-        grid = F.affine_grid(
-            self._path(clips) if path is None else path, [clips * ticks, 1, fine, fine], align_corners=False
-        )
-        seen = F.grid_sample(source, grid, padding_mode="reflection", align_corners=False)
-        seen = F.interpolate(seen, (size, size), mode="bilinear", antialias=True)
+        path = camera_path(self.rng, clips, ticks) if path is None else path
+        seen = looked_at(source, path, size)
         seen = self._sensor(seen.view(clips, ticks, 1, size, size))
         return (seen - self.spec.mean[0]) / self.spec.std[0]
 
@@ -201,7 +217,7 @@ class Camera:
         return torch.from_numpy(values.astype(np.float32))[:, None, None, None, None]
 
     def _sensor(self, seen: Tensor) -> Tensor:
-        """Light, contrast, darkness, lost detail and noise; (B, T, 1, S, S) in [0, 1]."""
+        """Light, contrast, darkness, lost detail, noise and compression; (B, T, 1, S, S) in [0, 1]."""
         rng, clips, size = self.rng, len(seen), seen.shape[-1]
         soft = rng.random(clips) < 0.3
         if soft.any():
@@ -218,5 +234,5 @@ class Camera:
         seen = (seen - 0.5) * self._per_clip(gain) + 0.5 * self._per_clip(gain) + self._per_clip(offset)
         noise = self._per_clip(rng.choice([0.0, 0.01, 0.03, 0.07], clips, p=[0.4, 0.3, 0.2, 0.1]))
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        seen = seen + noise * torch.randn(seen.shape, generator=generator)
-        return seen.clamp(0.0, 1.0)
+        seen = (seen + noise * torch.randn(seen.shape, generator=generator)).clamp(0.0, 1.0)
+        return torch.stack([encoded(one, rng) for one in seen])

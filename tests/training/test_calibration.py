@@ -41,6 +41,24 @@ def test_fit_temperature_for_several_labels_at_once() -> None:
     assert fit_temperature(2.5 * logits, truth) == pytest.approx(2.5, rel=0.06)
 
 
+@pytest.mark.parametrize("size", [0.01, 0.1, 1.0, 30.0])
+@pytest.mark.parametrize("count", [10, 200])
+def test_a_network_that_is_always_right_becomes_as_sure_as_so_many_answers_allow(
+    size: float, count: int
+) -> None:
+    """After a few steps of learning the logits are hundredths, and may still be right every time."""
+    truth = np.arange(count) % 4
+    logits = size * np.eye(4)[truth]
+    sure = softmax(logits / fit_temperature(logits, truth)).max(1)
+    # Of N + 2 answers one is not its label, and three quarters of that are other classes.
+    assert sure == pytest.approx(1.0 - 0.75 / (count + 2), abs=2e-3)
+    assert calibration_error(softmax(logits / fit_temperature(logits, truth)), truth) < 0.07
+    several = np.eye(4)[truth].astype(np.int64)
+    found = fit_temperature(size * (2 * several - 1), several)
+    told = 1 / (1 + np.exp(-size * (2 * several - 1) / found))
+    assert told[several > 0] == pytest.approx(1.0 - 1.0 / (count + 2), abs=2e-3)
+
+
 def test_fit_temperature_weights_count() -> None:
     logits, truth = drawn(2.0)
     both = np.concatenate([logits, 7.0 * logits]), np.concatenate([truth, truth])
