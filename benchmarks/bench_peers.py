@@ -6,6 +6,7 @@ The job: a 360p30 H.264 + AAC camera in real time (MPEG-TS over HTTP, by its own
 of the same network (peers/network.py, equal outputs, checked first) for every 100 ms of media.
 
     ours  streamfuse run: decode, analyze (and its warm spare) and publish processes, the network stepped
+    lean  ours without the spare (live.spare: false): less memory, slower to recover from a crash
     a     OpenCV + librosa + eager torch, sliding window          peers/opencv_librosa.py
     b     PyAV + torchaudio + frozen TorchScript, one process     peers/pyav_torchscript.py
     b1    as b, but our model file stepped with its state: only the way of the media differs from ours
@@ -61,12 +62,15 @@ WARM_UP_S = 5.0
 START_S = 120.0
 CANDIDATES = {
     "ours": (),
+    "lean": ("--set", "live.spare=false"),
     "a": ("opencv_librosa.py",),
     "b": ("pyav_torchscript.py",),
     "b1": ("pyav_torchscript.py", "--step"),
     "c": ("imagezmq_torch.py",),
     "d": ("gstreamer_torchscript.py",),
 }
+
+OURS = ("ours", "lean")
 
 
 @dataclass
@@ -119,8 +123,9 @@ def first_picture(recording: Path, folder: Path) -> tuple[int, int]:
 
 
 def command(name: str, url: str, model: Path, run_dir: Path) -> list[str]:
-    if name == "ours":
+    if name in OURS:
         options = ["--json", "--device", "cpu", "--model", str(model), "--run-dir", str(run_dir)]
+        options += CANDIDATES[name]
         return [sys.executable, "-m", "streamfuse.cli.main", "run", *options, f"camera={url}"]
     script, *rest = CANDIDATES[name]
     return [sys.executable, str(PEERS / script), url, str(model), *rest]

@@ -195,8 +195,10 @@ class WireConfig(Section):
 
 
 class LiveOutputConfig(Section):
-    """What publish writes of live sources, beside the labels that it sends to subscribers."""
+    """What publish writes of live sources, beside the labels that it sends to subscribers; and the spare."""
 
+    spare: bool = True
+    """A second analyze process stands by, warm, lest the first one die; off: less memory, slower recovery."""
     folder: str | None = None
     """Folder of <source>.jsonl; unset: none are written."""
     max_bytes: int | None = Field(100_000_000, ge=10_000)

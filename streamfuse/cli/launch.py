@@ -110,7 +110,7 @@ def roles(config: RunConfig, file: Path, turns: Mapping[str, str] | None = None)
     for name in analyzers:
         argv = tuple(command("analyze", file, name, standby=True))
         table.append(Role("analyze", name, argv, env, keep))
-        if config.mode == "live":
+        if config.mode == "live" and config.live.spare:
             table.append(Role("analyze", name, argv, env, keep, spare=True))
     return table + [
         Role(

@@ -118,6 +118,14 @@ def test_each_source_and_each_analyzer_has_its_process(tmp_path: Path) -> None:
     assert "s3cret" not in str([role.argv for role in table])
 
 
+def test_spare_can_be_done_without(tmp_path: Path) -> None:
+    made = AppConfig.model_validate({"run_dir": str(tmp_path), "live": {"spare": False}})
+    table = roles(run_config(made, {"a": SourceConfig(input="rtsp://h/1")}, "live"), tmp_path / "run.json")
+    assert [(role.service, role.spare) for role in table] == [
+        ("publish", False), ("analyze", False), ("decode", False)
+    ]  # fmt: skip
+
+
 def test_output_folder_that_cannot_be_made_is_refused_before_anything_starts(
     run: Run, tmp_path: Path, tiny_model: Path
 ) -> None:
