@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +117,29 @@ def source(
 ) -> int:
     """Measure a SOURCE."""
     config = read_config(config_file, settings, model=model, device=device, allow_codec=allow_codec)
-    prepare_folder(output / "report.json")
     console = Console(highlight=False)
     plan = Plan(source, duration_ns, warm_up_ns, rate, streams, allow_hls)
-    with stoppable(), Console(stderr=True).status("starting") as line:
+    with kept_if_used(output), stoppable(), Console(stderr=True).status("starting") as line:
         measured = measure(plan, config, line.update)
     write_files(measured, output)
     show_summary(console, measured.report)
     console.print(f"\nwritten: {output / 'report.html'}, report.json, trace.json", markup=False)
     return 0
+
+
+@contextmanager
+def kept_if_used(folder: Path) -> Iterator[None]:
+    """The folder is there and can be written to before anything is measured; where nothing comes of it, it
+    goes again. Raises OutputError."""
+    is_new = not folder.exists()
+    prepare_folder(folder / "report.json")
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def write_files(measured: Measured, folder: Path) -> None:

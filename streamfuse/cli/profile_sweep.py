@@ -12,6 +12,7 @@ from rich.table import Table
 
 from streamfuse.cli.measure import Plan, measure
 from streamfuse.cli.options import config_options, read_config
+from streamfuse.cli.profile import kept_if_used
 from streamfuse.cli.run import Duration
 from streamfuse.cli.stop import stoppable
 from streamfuse.clock import SYSTEM, utc_iso
@@ -29,7 +30,7 @@ from streamfuse.profiling.sweep import (
     parse_grid,
     render_sweep,
 )
-from streamfuse.sinks.durable import prepare_folder, write_whole
+from streamfuse.sinks.durable import write_whole
 from streamfuse.types import MS, NS
 
 
@@ -37,8 +38,9 @@ from streamfuse.types import MS, NS
 @click.argument("source", metavar="SOURCE")
 @click.option(
     "--vary", "grid", multiple=True, required=True, metavar="NAME=V,V,...",
-    help="hop (ms), window (frames), streams, threads, device, model, batch, batch_wait, wait, "
-    "decode_threads, or any key of the configuration. May be repeated: every combination is measured.",
+    help="hop (ms), window (frames), streams, threads, device, model, batch, batch_wait (CUDA batches "
+    "only), wait, decode_threads, or any key of the configuration. May be repeated: every combination is "
+    "measured.",
 )  # fmt: skip
 @click.option(
     "--target", "target_ns", type=Duration(), metavar="TIME",
@@ -80,7 +82,6 @@ def sweep(
     hop and window describe the model anew: the cost is then right, and what it says means nothing.
     """
     wanted = parse_grid(grid)
-    prepare_folder(output / "sweep.json")
 
     def configured(more: tuple[str, ...]) -> AppConfig:
         return read_config(
@@ -90,7 +91,7 @@ def sweep(
     for cell in wanted:
         configured(_overrides(cell))  # what is wrong is told before anything is measured
     cells = []
-    with stoppable(), Console(stderr=True).status("starting") as line:
+    with kept_if_used(output), stoppable(), Console(stderr=True).status("starting") as line:
         for place, cell in enumerate(wanted):
             line.update(f"{place + 1} of {len(wanted)}: {' '.join(f'{k}={v}' for k, v in cell.items())}")
             plan = Plan(source, duration_ns, warm_up_ns, streams=_whole(cell, "streams") or 1)
@@ -163,7 +164,7 @@ def _show(made: Sweep) -> None:
         table.add_row(
             mark,
             cell.name,
-            *(f"{age:.1f} ms" for age in ages if age is not None),
+            *(_age(age, is_max=cell.p99_is_max and column == 1) for column, age in enumerate(ages)),
             f"{cell.dropped_share:.1%}",
             f"{cell.missed_share:.1%}",
             f"{cell.cores:.2f}",
@@ -175,6 +176,10 @@ def _show(made: Sweep) -> None:
         if cell.error is not None:
             console.print(f"{cell.name}: {cell.error}", markup=False, style="red")
     console.print(_advice(made), markup=False)
+
+
+def _age(age_ms: float | None, *, is_max: bool) -> str:
+    return f"{age_ms:.1f} ms" + (" (max)" if is_max else "")
 
 
 def _advice(made: Sweep) -> str:

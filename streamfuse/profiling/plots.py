@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,7 +38,7 @@ MARKS = {
     "drop": ("m-drop", "dropped"),
     "reconnect": ("m-reconnect", "reconnect"),
     "restart": ("m-restart", "restart"),
-    "trouble": ("m-restart", "trouble"),
+    "trouble": ("m-trouble", "trouble"),
     "loop": ("m-loop", "file begins again"),
     "session": ("m-session", "new session"),
 }
@@ -201,7 +202,8 @@ def over_time(recording: Recording, hop_ms: float | None) -> str:
                 for (x, y), a in zip(points, rows, strict=True)
             )
             chart.dots(((x, y, tip) for (x, y), tip in zip(points, tips, strict=True)), f"{css} dot", 1.9)
-        chart.line(_running_median(points), css)
+        for stretch in _unbroken(points):
+            chart.line(_running_median(stretch), css)
     for mark in recording.marks:
         at = (mark.at_ns - recording.begin_ns) / NS
         if 0 <= at <= seconds:
@@ -209,6 +211,16 @@ def over_time(recording: Recording, hop_ms: float | None) -> str:
             tip = f"{mark.source} {mark.text}, second {at:.1f}".strip()
             draw(at, f"mark {MARKS[mark.kind][0]}", tip=tip)
     return chart.svg(title="Age of each answer over time")
+
+
+def _unbroken(points: Sequence[tuple[float, float]]) -> list[Sequence[tuple[float, float]]]:
+    """Stretches without a hole: a line across one would show ages where there were no answers."""
+    if len(points) < 2:
+        return [points]
+    steps = np.diff([x for x, _ in points])
+    hole = max(1.0, 10 * float(np.median(steps)))
+    ends = [0, *(int(i) + 1 for i in np.flatnonzero(steps > hole)), len(points)]
+    return [points[a:b] for a, b in pairwise(ends)]
 
 
 def _running_median(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -39,7 +39,8 @@ Settings = dict[str, str]
 class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One combination and what it gave; `error` where it could not be measured.
 
-    age_p50_ms, age_p99_ms  of the edge age (largest where there are fewer than 100 answers)
+    age_p50_ms, age_p99_ms  of the edge age
+    p99_is_max              fewer than 100 answers: what stands for the p99 is the largest
     late_ms                 hop + p99: how late the answer about a moment is, but for one in a hundred
     """
 
@@ -49,6 +50,7 @@ class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     streams: int | None = None
     age_p50_ms: float | None = None
     age_p99_ms: float | None = None
+    p99_is_max: bool = False
     late_ms: float | None = None
     dropped_share: float | None = None
     missed_share: float | None = None
@@ -108,6 +110,7 @@ def cell_of(settings: Settings, report: Report) -> Cell:
         streams=report.streams_wanted,
         age_p50_ms=edge.p50,
         age_p99_ms=late_ms,
+        p99_is_max=edge.p99 is None,
         late_ms=round(report.hop_ms + late_ms, 6),
         dropped_share=round(report.dropped / due, 6),
         missed_share=round((report.deadline_misses or 0) / due, 6),

@@ -1,4 +1,4 @@
-"""Time to detect on a flash-and-beep clip and on labels made by hand."""
+"""Time to detect on clips whose truth is known (flash and beep, dark then bright) and on labels by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamfuse.profiling.detect import Switch, detections
 from streamfuse.profiling.sweep import Cell, choose, parse_grid
 from streamfuse.types import MS, NS, Event, HeadLabel, Label, TickHead
 from tests.cli.conftest import Run
-from tests.clips import Clip
+from tests.clips import Clip, flash_and_beep
 from tests.integration.meter import write_meter
 
 HOP_NS = 100 * MS
@@ -88,6 +88,28 @@ def test_smoothing_gives_in_steadiness_what_it_takes_in_time(run: Run, tmp_path:
     assert times[0] == 0.1 and times == sorted(times)
     assert times[1] == 0.7  # ln 2 of one second, in whole ticks
     assert [row["missed"] for row in rows] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("head", "before", "within"), [("scene", "dark", "bright"), ("emotion", "quiet", "loud")]
+)
+def test_flash_and_beep_are_said_at_once_or_smoothed_away(
+    run: Run, tmp_path: Path, head: str, before: str, within: str
+) -> None:
+    """100 ms each: without smoothing two flips in and two out; half a second of it passes over both."""
+    clip = flash_and_beep(tmp_path / "flash.mp4", (1.0, 2.0))
+    model = write_meter(tmp_path / "meter.ts")
+    truth = [f"--switch={at}={what}" for at, what in ((0, before), (1, within), (1.2, before), (2, within))]
+    ran = run(
+        "profile", "detect", clip, *truth, "--head", head, "--hold", "1", "--smoothing", "0,2", "--json",
+        "--model", model, "--device", "cpu",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    raw, smooth = json.loads(ran.out)["rows"]
+    assert [raw["switches"][i]["label_s"] for i in (1, 3)] == [0.1, 0.1]
+    assert raw["missed"] == 0 and raw["flips_per_min"] > 0
+    assert [smooth["switches"][i]["label_s"] for i in (1, 3)] == [None, None]
+    assert smooth["flips_per_min"] == 0
 
 
 def test_unknown_label_is_refused_with_the_known_ones(run: Run, tmp_path: Path) -> None:

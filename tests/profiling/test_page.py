@@ -13,7 +13,7 @@ import pytest
 from streamfuse.profiling.charts import Chart, round_ticks, short
 from streamfuse.profiling.chrome import trace_text
 from streamfuse.profiling.page import render_page
-from streamfuse.profiling.plots import composition, ranked, waterfall
+from streamfuse.profiling.plots import MARKS, composition, over_time, ranked, waterfall
 from streamfuse.profiling.recording import Answered, Recording
 from streamfuse.profiling.schema import Report
 from streamfuse.profiling.sweep import SCHEMA, Cell, Sweep, render_sweep
@@ -94,6 +94,26 @@ def test_waterfall_has_a_row_for_each_part_of_its_answer() -> None:
     parts = latency_parts(answer.head.trace, answer.publish_ns)
     assert len(bars) == sum(value > 0 for value in parts.values())
     assert "kernels and network: 6.500 ms" in "".join(bar.get("data-tip", "") for bar in bars)
+
+
+def test_line_of_medians_stops_where_there_were_no_answers() -> None:
+    made = made_recording(AGES)
+    whole = ElementTree.fromstring(over_time(made, None))
+    kept = made.answers["door"]
+    made.answers["door"] = kept[:60] + kept[140:]
+    holed = ElementTree.fromstring(over_time(made, None))
+
+    def lines(svg: ElementTree.Element) -> list[str]:
+        return [path.get("d", "") for path in svg.iter("path") if path.get("d", "").startswith("M")]
+
+    assert (len(lines(whole)), len(lines(holed))) == (1, 2)
+
+
+def test_trouble_and_restart_look_different() -> None:
+    looks = [css for css, _ in MARKS.values()]
+    assert len(set(looks)) == len(looks)
+    page = page_of(made_recording(AGES))
+    assert all(f".{css} {{" in page for css in looks)
 
 
 def test_composition_is_as_long_as_the_mean_age() -> None:
@@ -255,6 +275,7 @@ def test_slices_of_a_tick_are_as_long_as_its_stamps() -> None:
 def test_sweep_page_shows_every_cell_and_the_choice(tmp_path: Path) -> None:
     cells = [
         Cell(settings={"hop": "50"}, hop_ms=50, streams=1, age_p50_ms=9, age_p99_ms=20, late_ms=70,
+             p99_is_max=True,
              dropped_share=0, missed_share=0, cpu_s_per_s=0.4, cores=0.4, rss_bytes=10**9),
         Cell(settings={"hop": HOSTILE}, error=HOSTILE),
     ]  # fmt: skip
@@ -264,4 +285,5 @@ def test_sweep_page_shows_every_cell_and_the_choice(tmp_path: Path) -> None:
     page = render_sweep(made)
     assert HOSTILE not in page and parsed(page).tags.count("script") == 0
     assert "Choose <b>hop=50</b>" in page
+    assert "20.0 ms (max)" in page
     assert parsed(page).tags.count("circle") == 1
