@@ -94,6 +94,30 @@ def test_command_writes_three_files_and_a_summary(run: Run, meter: Path, tmp_pat
     assert ran.code == 0
 
 
+def test_sweep_measures_every_combination_and_chooses(run: Run, meter: Path, tmp_path: Path) -> None:
+    options = ("--duration", "2s", "--warm-up", "1s", "--model", meter, "--device", "cpu", "-o", tmp_path)
+    ran = run("profile", "sweep", PATTERN, "--vary", "hop=100,200", "--target", "60s", *options)
+    assert ran.code == 0, ran.err + ran.out
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    assert [cell["settings"] for cell in told["cells"]] == [{"hop": "100"}, {"hop": "200"}]
+    assert [cell["hop_ms"] for cell in told["cells"]] == [100, 200]
+    assert all(cell["error"] is None and cell["p99_is_max"] for cell in told["cells"])
+    assert told["chosen"] in (0, 1) and "choose hop=" in ran.out and ran.out.count("(max)") == 2
+    assert "<svg" in (tmp_path / "sweep.html").read_text()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_folder_goes_again_where_nothing_was_measured(
+    run: Run, meter: Path, tmp_path: Path, there: bool
+) -> None:
+    folder = tmp_path / "out"
+    if there:
+        folder.mkdir()
+    ran = run("profile", tmp_path / "nope.mp4", "--model", meter, "--device", "cpu", "-o", folder)
+    assert ran.code != 0 and "nope.mp4" in ran.err
+    assert folder.exists() == there
+
+
 def test_source_that_is_refused_is_told_in_one_line(meter: Path, tmp_path: Path) -> None:
     (tmp_path / "no.mp4").write_bytes(b"this is no film")
     with pytest.raises(StreamfuseError, match=r"no\.mp4"):
