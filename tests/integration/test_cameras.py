@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from streamfuse.cli.measure import Plan, measure
 from streamfuse.clock import SYSTEM
+from streamfuse.config import AppConfig, ModelConfig
+from streamfuse.trace import latency_parts
 from streamfuse.types import NS
 from tests.integration.conftest import Camera, StartCamera
 from tests.integration.live import Line, LiveRun, check_order
@@ -59,6 +62,19 @@ def test_cameras_are_seen_and_heard(scene: Scene) -> None:
     for name in SOURCES:
         scene.run.until(lambda n=name: any(map(both, scene.run.labels(n))), f"picture and sound of {name}")
     assert scene.run.get("/readyz") == (200, "ready\n")
+
+
+def test_senders_clock_gives_transport_beside_the_age(start_camera: StartCamera, meter: Path) -> None:
+    """RTCP sender reports say when a picture was sent: told apart, and no part of any age."""
+    plan = Plan(start_camera(*VIDEO).url, 6 * NS, NS)
+    measured = measure(plan, AppConfig(model=ModelConfig(path=str(meter), device="cpu")))
+    (stream,) = measured.report.streams
+    assert stream.transport_ms is not None and stream.transport_ms.n > 0
+    assert stream.transport_ms.min > 0, "one machine, one clock: nothing arrives before it was sent"
+    for answer in measured.recording.answers[stream.source]:
+        parts = latency_parts(answer.head.trace, answer.publish_ns)
+        assert sum(parts.values()) == answer.edge_age_ns == answer.publish_ns - answer.arrival_ns
+        assert not any("transport" in name for name in parts)
 
 
 def pull_the_plug(scene: Scene) -> None:
