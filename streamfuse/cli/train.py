@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from streamfuse.errors import ConfigError
+from streamfuse.training.assess import Measures
 from streamfuse.training.card import card_text
 from streamfuse.training.clip_card import clip_card
 from streamfuse.training.clip_run import ClipRun
 from streamfuse.training.datasets.entry import DataEntry, entry_of, said
 from streamfuse.training.datasets.layouts import read_clips
 from streamfuse.training.evaluate import show
+from streamfuse.training.folds import folds_of, in_fold, show_folds, spreads, write_folds
 from streamfuse.training.progress import Bars
 from streamfuse.training.report import show_measures
 from streamfuse.training.settings import DataSettings, TrainConfig, read_train_config
@@ -41,18 +43,29 @@ from streamfuse.training.train import Run
     show_default=True,
     help="Caches and the weights so far; a killed run goes on from there.",
 )
-def train(config: Path | None, data: tuple[str, ...], out: Path, work: Path) -> None:
+@click.option(
+    "--folds",
+    is_flag=True,
+    help="RAVDESS, CREMA-D: a model for each fold of speakers (OUT.fold1, ...), and the mean and spread of "
+    "their figures in OUT.folds.json.",
+)
+def train(config: Path | None, data: tuple[str, ...], out: Path, work: Path, folds: bool) -> None:
     """Train a model on recordings, calibrate it, and measure it on groups it never met."""
     console = Console()
     settings = read_train_config(config)
     work.mkdir(parents=True, exist_ok=True)
     entries = entries_of(settings, data)
+    words = ["-c", config.name] if config else []
     if entries is None:
+        if folds:
+            raise ConfigError("--folds needs --data LAYOUT:PATH", got="a folder of recordings")
         _on_folder(settings, Path(data[0]), out, work, console)
+        return
+    words += said(entries) if data else []
+    if folds:
+        _on_folds(settings, entries, out, work, console, words)
     else:
-        again = ["streamfuse", "evaluate", out.name, *(["-c", config.name] if config else [])]
-        command = shlex.join(again + (said(entries) if data else []))
-        _on_clips(settings, entries, out, work, console, command)
+        _on_clips(settings, entries, out, work, console, words)
 
 
 def entries_of(settings: TrainConfig, data: tuple[str, ...]) -> tuple[DataEntry, ...] | None:
@@ -109,9 +122,10 @@ def _on_clips(
     out: Path,
     work: Path,
     console: Console,
-    command: str,
-) -> None:
+    words: list[str],
+) -> list[Measures]:
     found = read_clips(entries)
+    command = shlex.join(["streamfuse", "evaluate", out.name, *words])
     with Bars(console, work / "loss.csv") as bars:
         run = ClipRun(settings, found, work, bars.report, bars.cached)
         run.learn()
@@ -125,3 +139,23 @@ def _on_clips(
         f"wrote {out} and its card {out.name}.md: {spec.name}, weights {spec.weights_sha256[:16]}",
         markup=False,
     )
+    return measures
+
+
+def _on_folds(
+    settings: TrainConfig,
+    entries: tuple[DataEntry, ...],
+    out: Path,
+    work: Path,
+    console: Console,
+    words: list[str],
+) -> None:
+    by_fold = []
+    for fold in range(1, folds_of(entries) + 1):
+        console.print(f"fold {fold}", markup=False)
+        name = out.with_name(f"{out.stem}.fold{fold}{out.suffix}")
+        by_fold.append(_on_clips(settings, in_fold(entries, fold), name, work, console, words))
+    found = spreads(by_fold)
+    show_folds(found, console)
+    command = shlex.join(["streamfuse", "train", *words, "--folds"])
+    write_folds(out.with_name(f"{out.stem}.folds.json"), found, command)
