@@ -1,14 +1,15 @@
 """What the page costs the run that it shows, and how soon a label is on the screen.
 
-    python benchmarks/bench_view.py [--seconds 20] [--rounds 3] [--pages 0,1,8] [--run] [--sources 4]
+    python benchmarks/bench_view.py [--seconds 20] [--rounds 3] [--pages 0,1,8] [--run] [--sources 16]
 
 First the page's server by itself, in a process of its own, with 16 made-up sources at ten labels and two
 pictures of 640 x 360 a second: its processor time with 0, 1 and 8 open pages, in turns. A page here is a
 WebSocket client in another process that takes everything, as a browser's network process does; so the cost
 is the server's alone. Then one tab in a real browser: the time from telling a label to the frame after it was
 drawn, the browser's own processor time, and what it missed.
-With --run the same 0, 1 and 8 pages beside a real run of `--sources` generated cameras: age of the labels
-and processor time of its publish process.
+With --run the same 0, 1 and 8 pages beside a real run of `--sources` generated cameras, and beside one that
+serves no page (no `--view`): age of the labels, and processor time of all its processes together, so that the
+pictures that the decode processes make are in it.
 """
 
 from __future__ import annotations
@@ -87,17 +88,21 @@ def read_pages(url: str, count: int, seconds: float, told: Any) -> None:
     told.put(asyncio.run(pages()))
 
 
-def measured(process: psutil.Process, url: str, pages: int, seconds: float) -> dict[str, float]:
-    """Processor share of the process while so many pages are open, and what each of them got a second."""
+def spent(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def measured(processes: list[psutil.Process], url: str, pages: int, seconds: float) -> dict[str, float]:
+    """Processor share of the processes while so many pages are open, and what each page got a second."""
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     reader = context.Process(target=read_pages, args=(url, pages, seconds + 1, told)) if pages else None
     if reader is not None:
         reader.start()
         time.sleep(1 + SETTLE_S)  # its imports
-    before, began = sum(process.cpu_times()[:2]), time.monotonic()
+    before, began = spent(processes), time.monotonic()
     time.sleep(seconds)
-    share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
+    share = (spent(processes) - before) / (time.monotonic() - began)
     row = {"pages": pages, "cpu_share": share}
     if reader is not None:
         got = told.get()
@@ -114,7 +119,7 @@ def server_rows(counts: list[int], seconds: float, rounds: int) -> list[dict[str
         time.sleep(SETTLE_S)
         for _ in range(rounds):
             for count in counts:
-                taken[count].append(measured(process, url, count, seconds))
+                taken[count].append(measured([process], url, count, seconds))
     return [_median(SERVER, f"{count} pages", taken[count]) for count in counts]
 
 
@@ -124,9 +129,9 @@ def screen_row(seconds: float) -> dict[str, Any]:
         tab.until("globalThis.streamfuseShown?.().delays.length >= 160", "a second of labels")
         ours = psutil.Process().children(recursive=True)
         browsers = [child for child in ours if "chrom" in child.name()]
-        before = sum(sum(child.cpu_times()[:2]) for child in browsers)
+        before = spent(browsers)
         tab.page.wait_for_timeout(seconds * 1000)
-        spent = sum(sum(child.cpu_times()[:2]) for child in browsers) - before
+        used = spent(browsers) - before
         shown = tab.page.evaluate("streamfuseShown()")
     delays = Timing.of([max(0.0, delay[0]) * 1e6 for delay in shown["delays"]])
     row = {
@@ -137,29 +142,40 @@ def screen_row(seconds: float) -> dict[str, Any]:
         "p50": delays.p50,
     }
     row |= {"p95": delays.p95, "p99": delays.p99, "max": delays.max, "missed": shown["missed"]}
-    return row | {"browser_cpu_share": spent / seconds}
+    return row | {"browser_cpu_share": used / seconds}
 
 
 def run_rows(
     counts: list[int], seconds: float, rounds: int, sources: int, model: Path
 ) -> list[dict[str, Any]]:
-    """A real run: ages of its labels and the processor share of its publish process."""
-    port = free_port()
+    """A real run without a page, and one with: ages of the labels, processor share of all its processes."""
+    case = f"a run of {sources} sources, all processes"
     cameras = {f"camera{n}": CAMERA for n in range(sources)}
-    taken: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
-    with LiveRun(cameras, "--view", f"127.0.0.1:{port}", model=model) as run:
-        run.until(lambda: all(run.labels(name) for name in cameras), "labels of every camera", 180)
-        publish = psutil.Process(run.child("publish").pid)
-        for _ in range(rounds):
-            for count in counts:
-                mark = len(run.lines)
-                row = measured(publish, f"http://127.0.0.1:{port}/", count, seconds)
-                lines = run.lines[mark:]
-                ages = Timing.of([line["latency"]["edge_age"] for line in lines])
-                row |= {"p50": ages.p50, "p95": ages.p95, "p99": ages.p99}
-                taken[count].append(row | {"dropped": sum(line["dropped"] for line in lines)})
-        run.stop()
-    return [_median(f"a run of {sources} sources", f"{count} pages", taken[count]) for count in counts]
+    rows = []
+    for name, view in (("no --view", False), ("--view", True)):
+        taken: dict[str, list[dict[str, float]]] = {}
+        port = free_port()
+        options = ("--view", f"127.0.0.1:{port}") if view else ()
+        with LiveRun(cameras, *options, model=model) as run:
+            run.until(lambda r=run: all(r.labels(name) for name in cameras), "labels of every camera", 180)
+            spare = run.run_dir / "logs" / "analyze-0-spare.log"
+            run.until(lambda log=spare: "stands by" in log.read_text(), "the spare is warm, and rests", 180)
+            for _ in range(rounds):
+                for count in counts if view else [0]:
+                    row = beside_run(run, f"http://127.0.0.1:{port}/", count, seconds)
+                    taken.setdefault(f"{count} pages" if view else name, []).append(row)
+            run.stop()
+        rows += [_median(case, title, found) for title, found in taken.items()]
+    return rows
+
+
+def beside_run(run: LiveRun, url: str, pages: int, seconds: float) -> dict[str, float]:
+    mark = len(run.lines)
+    row = measured([psutil.Process(run.process.pid), *run.children()], url, pages, seconds)
+    lines = run.lines[mark:]
+    ages = Timing.of([line["latency"]["edge_age"] for line in lines])
+    row |= {"p50": ages.p50, "p95": ages.p95, "p99": ages.p99}
+    return row | {"dropped": sum(line["dropped"] for line in lines)}
 
 
 def _median(case: str, name: str, rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -191,7 +207,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pages", default="0,1,8")
     parser.add_argument("--run", action="store_true", help="a real run too")
-    parser.add_argument("--sources", type=int, default=4, help="of the real run")
+    parser.add_argument("--sources", type=int, default=SOURCES, help="of the real run")
     parser.add_argument(
         "--model", type=Path, default=Path(__file__).parents[1] / "streamfuse/model/default.ts"
     )
