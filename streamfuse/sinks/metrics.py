@@ -60,9 +60,7 @@ class Metrics:
             "deadline_misses", "Labels later than one hop, and dropped ticks", by_source
         )
         self._sync = self._histogram("sync_wait", "Time the earlier track waited for the other", by_source)
-        self._skew = self._histogram(
-            "av_skew", "How much later a moment's sound comes", by_source, SKEW_S
-        )
+        self._skew = self._histogram("av_skew", "How much later a moment's sound comes", by_source, SKEW_S)
         self._labels = self._counter("labels", "Labels published", by_source)
         self._partial = self._counter(
             "partial_labels", "Labels made without a track that was late", by_source
@@ -74,9 +72,7 @@ class Metrics:
         self._restarts = self._counter("process_restarts", "Times a process was started again", ["process"])
         self._up = self._gauge("source_up", "1 while a source delivers", by_source)
         self._lag = self._gauge("source_lag_seconds", "Wall clock minus a source's own time", by_source)
-        self._drift = self._gauge(
-            "av_drift_ppm", "Picture's clock against the sound's", by_source
-        )
+        self._drift = self._gauge("av_drift_ppm", "Picture's clock against the sound's", by_source)
         self._session = self._gauge("source_session", "Number of a source's session", by_source)
         self._depth = self._gauge("queue_depth", "Messages waiting in a queue", ["queue", "source"])
         self._notified = self._counter(
