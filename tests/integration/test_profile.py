@@ -82,7 +82,8 @@ def test_saturated_recording_is_read_again_until_the_time_is_over(meter: Path, t
 
 
 def test_command_writes_three_files_and_a_summary(run: Run, meter: Path, tmp_path: Path) -> None:
-    options = ("--duration", "3s", "--warm-up", "500ms", "--model", meter, "--device", "cpu")
+    # Fewer than forty answers are too few to compare, and a busy machine drops some.
+    options = ("--duration", "10s", "--warm-up", "500ms", "--model", meter, "--device", "cpu")
     ran = run("profile", PATTERN, *options, "-o", tmp_path)
     assert ran.code == 0, ran.err
     assert "edge age" in ran.out and "left out" in ran.out
@@ -93,7 +94,7 @@ def test_command_writes_three_files_and_a_summary(run: Run, meter: Path, tmp_pat
     ran = run(
         "profile", "compare", tmp_path / "report.json", tmp_path / "report.json", "--fail-if", "p50>1.1x"
     )
-    assert ran.code == 0
+    assert ran.code == 0, ran.err
 
 
 def test_sweep_measures_every_combination_and_chooses(run: Run, meter: Path, tmp_path: Path) -> None:
