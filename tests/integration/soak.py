@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -26,6 +28,8 @@ GROWTH = 20_000_000
 HANDLES, THREADS = 2, 1
 """One connection more or less may be open at the moment of looking."""
 SPARE_LOG = "logs/analyze-0-spare.log"
+LOOK_S = 30.0
+"""Seconds between two looks at what the processes hold, for the slope."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,16 @@ class Holding:
 
 
 @dataclass(frozen=True)
+class Look:
+    """At what every process holds, `seconds` after the beginning."""
+
+    seconds: float
+    ticks: int
+    reconnects: int
+    holdings: dict[str, Holding]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """Of a soak: what was asked for and done, and each process at SETTLED and at the end, by its role."""
 
@@ -58,6 +72,20 @@ class Outcome:
     after: dict[str, Holding]
     shm_before: int
     shm_after: int
+    looks: Sequence[Look] = field(default=())
+
+    def reached_s(self) -> float | None:
+        """Seconds after which both numbers that were asked for had been seen; None where they never were."""
+        ticks, reconnects = self.asked
+        return next((x.seconds for x in self.looks if x.ticks >= ticks and x.reconnects >= reconnects), None)
+
+    def slope_mb_per_h(self, role: str) -> float | None:
+        """Least-squares slope of a process's memory over the looks from SETTLED on, in MB an hour."""
+        settled = [x for x in self.looks if x.reconnects >= SETTLED * self.asked[1] and role in x.holdings]
+        if len(settled) < 3:
+            return None
+        hours = [look.seconds / 3600 for look in settled]
+        return statistics.linear_regression(hours, [x.holdings[role].rss / 1e6 for x in settled]).slope
 
     def missed(self) -> list[str]:
         """Every aim that was missed, one line each."""
@@ -76,8 +104,13 @@ class Outcome:
         return lines
 
 
-def soak(model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: float) -> Outcome:
-    """Watch four sources, three of which end or are reset all the time, to both numbers or the deadline."""
+def soak(
+    model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: float, at_least_s: float = 0.0
+) -> Outcome:
+    """Watch four sources, three of which end or are reset all the time, to both numbers or the deadline.
+
+    With `at_least_s` it goes on after both numbers until so many seconds have passed.
+    """
     clip = Clip(seconds=CLIP_S, width=160, height=120, fps=10, container="mpegts").write(folder / "soak.ts")
     with ExitStack() as stack:
         base = stack.enter_context(http_camera(clip, CLIP_S))
@@ -89,7 +122,6 @@ def soak(model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: 
             "resets": f"http://127.0.0.1:{proxy.port}/mjpeg",
         }
         run = stack.enter_context(LiveRun(sources, model=model, metrics=True))
-        end_ns = SYSTEM.monotonic_ns() + round(deadline_s * NS)
         for name in sources:
             run.until(lambda n=name: run.labels(n), f"labels of {name}", 120)
         # The spare grows until it is warm, which on a busy machine takes as long as many reconnects.
@@ -97,20 +129,36 @@ def soak(model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: 
         assert len(run.children()) == 3 + len(sources)
         shm = len(list(SHM.iterdir()))
         before: dict[str, Holding] = {}
-        told, lost = len(run.lines), _reconnects(run)
-        seen_ticks = done = 0
-        while (done < reconnects or seen_ticks < ticks) and SYSTEM.monotonic_ns() < end_ns:
+        looks: list[Look] = []
+        look, began_ns = _looker(run), SYSTEM.monotonic_ns()
+        while (now := look(began_ns)).seconds < deadline_s:
+            if now.seconds >= at_least_s and now.ticks >= ticks and now.reconnects >= reconnects:
+                break
+            if not before and now.reconnects >= SETTLED * reconnects:
+                before = now.holdings
+            if not looks or now.seconds - looks[-1].seconds >= LOOK_S:
+                looks.append(now)
             seen = run.session("resets")
             proxy.reset()
             proxy.heal()
             run.until(lambda s=seen: run.session("resets") > s, "labels after a reset", 60)
-            seen_ticks, done = len(run.lines) - told, _reconnects(run) - lost
-            if not before and SETTLED * reconnects <= done < reconnects:
-                before = holdings(run)
-        after, asked = holdings(run), (ticks, reconnects)
-        outcome = Outcome(asked, seen_ticks, done, before, after, shm, len(list(SHM.iterdir())))
+        looks.append(now)
+        shm_after = len(list(SHM.iterdir()))
+        done = (ticks, reconnects), now.ticks, now.reconnects
+        outcome = Outcome(*done, before, now.holdings, shm, shm_after, looks)
         assert run.stop() == 0, run.said()
         return outcome
+
+
+def _looker(run: LiveRun) -> Callable[[int], Look]:
+    """Looks at a run, counting what it said and lost from now on; asked with the time that it counts from."""
+    told, lost = len(run.lines), _reconnects(run)
+
+    def look(began_ns: int) -> Look:
+        seconds = (SYSTEM.monotonic_ns() - began_ns) / NS
+        return Look(seconds, len(run.lines) - told, _reconnects(run) - lost, holdings(run))
+
+    return look
 
 
 def holdings(run: LiveRun) -> dict[str, Holding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.soak import GROWTH, Holding, Outcome, soak
+from tests.integration.soak import GROWTH, Holding, Look, Outcome, soak
 
 HELD = Holding(rss=100_000_000, handles=40, threads=9)
 GOOD = Outcome((200, 20), 201, 20, {"analyze  7": HELD}, {"analyze  7": HELD}, 3, 3)
@@ -38,3 +38,14 @@ def test_soak_says_what_was_missed(outcome: Outcome, said: str) -> None:
     assert GOOD.missed() == []
     (line,) = outcome.missed()
     assert said in line
+
+
+def test_slope_is_of_the_looks_after_it_settled() -> None:
+    def at(minute: int, rss: int) -> Look:
+        return Look(60.0 * minute, 10 * minute, minute, {"analyze  7": replace(HELD, rss=rss)})
+
+    steady = [at(minute, 200_000_000 + 50_000 * minute) for minute in range(2, 30)]
+    outcome = replace(GOOD, looks=[at(1, 1_000), *steady])
+    assert outcome.slope_mb_per_h("analyze  7") == pytest.approx(3.0)
+    assert outcome.slope_mb_per_h("decode 9") is None
+    assert outcome.reached_s() == 60.0 * 20
