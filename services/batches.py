@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,21 +14,12 @@ from streamfuse.clock import Clock
 from streamfuse.config import RunConfig
 from streamfuse.model.runtime import Model
 from streamfuse.model.spec import ModelSpec
+from streamfuse.services.streams import Answered
 from streamfuse.types import Answer, Picture, Tick, TickHead
 from streamfuse.wire.link import Delivery
 
 if TYPE_CHECKING:
     from streamfuse.faces.view import FaceView
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer, the message that asked for it, and when the latter came and its batch was begun."""
-
-    answer: Answer
-    delivery: Delivery
-    received_ns: int
-    begun_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +31,10 @@ class Lane:
 
 
 class Batches:
-    """Ticks of all streams on one device; the wire's window bounds how many of a stream wait here."""
+    """Streams (streams.Streams) that are stepped together on one device.
+
+    The wire's window bounds how many ticks of a stream wait here.
+    """
 
     def __init__(self, analyzer: BatchAnalyzer, clock: Clock) -> None:
         self._analyzer, self._clock = analyzer, clock
@@ -50,54 +45,43 @@ class Batches:
     def counters(self) -> dict[str, int]:
         return self._analyzer.counters
 
-    @property
-    def streams(self) -> int:
+    def __len__(self) -> int:
         return len(self._analyzer.streams)
 
+    def __contains__(self, source: object) -> bool:
+        return source in self._waiting
+
+    def ports(self) -> Sequence[int]:
+        return ()
+
     def begin(self, source: str, max_gap_ms: int) -> Lane:
-        """A stream begins; rest() first where it was there already. StageError: the device is full."""
         stepper = BatchStepper(self._analyzer, source, max_gap_ms)
         self._waiting[source] = deque()
         return Lane(stepper, self._analyzer.faces(source))
 
-    def knows(self, source: str) -> bool:
-        return source in self._waiting
-
     def take(self, delivery: Delivery, tick: Tick) -> None:
-        """StageError: the tick is out of order; it is not kept."""
         now_ns = self._clock.monotonic_ns()
         self._analyzer.add(tick, now_ns)
         self._waiting[tick.head.source].append((delivery, now_ns))
 
     def due_ns(self) -> int | None:
-        """When step() is due; None, nothing waits."""
         return self._analyzer.due_ns()
 
-    @property
-    def under_way(self) -> bool:
-        """A batch is being computed: collect() has answers."""
-        return self._analyzer.under_way > 0
-
-    def step(self) -> list[Answered]:
-        """Begin a batch; the answers of the one before, which was computed while this one was packed."""
-        self._begun_ns.append(self._clock.monotonic_ns())
-        self._analyzer.begin()
-        return self.collect() if self._analyzer.under_way > 1 else []
-
-    def collect(self) -> list[Answered]:
-        """The answers of the batch that was begun first, waited for; one must be under way."""
-        begun_ns = self._begun_ns.popleft()
-        return [self._answered(answer, begun_ns) for answer in self._analyzer.collect()]
+    def advance(self, *, more: bool) -> Sequence[Answered] | None:
+        due_ns = self.due_ns()
+        if due_ns is not None and due_ns <= self._clock.monotonic_ns():
+            return self._step()
+        if self._analyzer.under_way and not more:
+            return self._collect()
+        return None
 
     def rest(self, source: str) -> list[Answered]:
-        """Step until nothing of this stream waits: its session or itself is about to end."""
         answered = []
         while self._analyzer.waits(source):
-            answered += self.collect() if self.due_ns() is None else self.step()
+            answered += self._collect() if self.due_ns() is None else self._step()
         return answered
 
     def forget(self, source: str) -> None:
-        """End a stream; rest() first where its ticks matter."""
         self._analyzer.forget(source)
         self._waiting.pop(source, None)
 
@@ -105,9 +89,20 @@ class Batches:
         for source in list(self._waiting):
             self.forget(source)
 
+    def _step(self) -> list[Answered]:
+        """Begin a batch; the answers of the one before, which was computed while this one was packed."""
+        self._begun_ns.append(self._clock.monotonic_ns())
+        self._analyzer.begin()
+        return self._collect() if self._analyzer.under_way > 1 else []
+
+    def _collect(self) -> list[Answered]:
+        """The answers of the batch that was begun first, waited for; one must be under way."""
+        begun_ns = self._begun_ns.popleft()
+        return [self._answered(answer, begun_ns) for answer in self._analyzer.collect()]
+
     def _answered(self, answer: Answer, begun_ns: int) -> Answered:
         delivery, received_ns = self._waiting[answer.head.source].popleft()
-        return Answered(answer, delivery, received_ns, begun_ns)
+        return Answered([answer], delivery, received_ns, begun_ns)
 
 
 def stepped_together(model: Model, config: RunConfig) -> BatchAnalyzer | None:

@@ -71,6 +71,9 @@ class ModelConfig(Section):
     """Refuse a model file with another sha256 before it is loaded."""
     device: DeviceName = "auto"
     threads: int = Field(1, ge=1, le=256)
+    workers: int | None = Field(None, ge=1, le=256)
+    """CPU: streams that an analyze process steps at once, each in a thread; unset: as many as the processors
+    that it may use allow."""
     max_batch: int = Field(64, ge=1, le=4096)
     """CUDA: ticks of different streams that are stepped together; on the CPU each stream is stepped alone."""
     max_batch_wait_ms: float = Field(5.0, ge=0, le=1000)
@@ -82,6 +85,10 @@ class ModelConfig(Section):
     their last bits from one size to another, so a checkpoint of another size is not gone on from."""
     cuda_graphs: bool = True
     """CUDA: record the model's step as a graph at start; false for a model whose step cannot be."""
+
+    def streams_at_once(self) -> int:
+        """The streams that are stepped at once on the CPU, where `workers` does not say."""
+        return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
 
 
 class HeadConfig(Section):
