@@ -20,6 +20,8 @@ from streamfuse.types import NS
 from tests.integration.browser import Tab, chromium
 from tests.integration.live import LiveRun, free_port
 
+SIZE = {"width": 1440, "height": 1080}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -32,9 +34,11 @@ def main() -> None:
     given = parser.parse_args()
     sources = dict(source.split("=", 1) for source in given.sources)
     cameras, port = {**sources, "gate": "rtsp://127.0.0.1:9/stream"}, free_port()
-    with LiveRun(cameras, "--loop", "--view", f"127.0.0.1:{port}", model=given.model) as run:
+    options = ("--loop", "--view", f"127.0.0.1:{port}", "--set", "live.spare=false")
+    # The browser is there first: its start costs a machine with two cores some ticks.
+    with chromium() as browser, LiveRun(cameras, *options, model=given.model) as run:
         run.until(lambda: all(run.labels(name) for name in sources), "labels of every source", 180)
-        with chromium() as browser, Tab(browser, f"http://127.0.0.1:{port}/") as tab:
+        with Tab(browser, f"http://127.0.0.1:{port}/", size=SIZE) as tab:
             SYSTEM.sleep_ns(round(given.seconds * NS))
             tab.page.screenshot(path=str(given.out))
             for line in tab.complaints:
