@@ -27,7 +27,8 @@ const WHY = {
 export function why(status) {
   if (!status || status.state === "live") return "";
   if (status.state === "stalled" && status.fps > 0.5) return "Pictures come, but no labels: the analyzer is too busy, or away.";
-  return status.trouble ? `${WHY[status.state]} ${status.trouble}` : WHY[status.state];
+  // "The source is away; it is tried again and again: nobody listens at the address."
+  return status.trouble ? `${WHY[status.state].slice(0, -1)}: ${status.trouble}` : WHY[status.state];
 }
 
 /** Show a status in the elements {chip, trouble, age, fps, dropped, reconnects}. */
