@@ -55,7 +55,7 @@ class SourceOutput:
             left.heads = {**self._events.state.heads, **left.heads}
             self._events.state = left
         self._rotating = [sink for sink in sinks if isinstance(sink, RotatingLines)]
-        self._lost_before = 0
+        self._losing, self._lost_told = False, 0
 
     @property
     def lost(self) -> int:
@@ -105,12 +105,14 @@ class SourceOutput:
     def _mind_losses(self) -> None:
         """Say once that lines are lost, and once that they are written again."""
         trouble = next((sink.trouble for sink in self._rotating if sink.trouble), None)
-        if trouble is not None and self._lost_before == 0:
-            self._lost_before = self.lost
+        if trouble is not None and not self._losing:
+            self._losing = True
             log.error("%s: labels cannot be written, and are lost: %s", self._name, trouble)
-        elif trouble is None and self._lost_before:
-            lost, self._lost_before = self.lost - self._lost_before + 1, 0
-            log.warning("%s: labels are written again; %d lines were lost", self._name, lost)
+        elif trouble is None and self.lost > self._lost_told:
+            log.warning(
+                "%s: labels are written again; %d lines were lost", self._name, self.lost - self._lost_told
+            )
+            self._losing, self._lost_told = False, self.lost
 
     def _dated(self, label: Label, received_ns: int, began_ns: int) -> Label:
         """With our stamp, the wall clock of its tick's end, and where its time went."""

@@ -114,7 +114,7 @@ class PublishService:
     def turn(self, now_ns: int) -> int:
         self._answers.handle_monitor()
         self._status.turn()
-        self._counts["lines_lost"] = self._lost_before + sum(o.lost for o in self._outputs.values())
+        self._count_lost_lines()
         self._take_stills()
         if self._view is not None and now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
@@ -139,6 +139,14 @@ class PublishService:
         self._end_what_was_left_open()
         for name in list(self._outputs):
             self._end(name, End(source=name, complete=False, reason="stopped"))
+
+    def _count_lost_lines(self) -> None:
+        lost = self._lost_before + sum(output.lost for output in self._outputs.values())
+        if lost == self._counts["lines_lost"]:
+            return
+        self._counts["lines_lost"] = lost
+        for name, output in self._outputs.items():
+            self._status.unwritten(name, output.lost)
 
     def _take_stills(self) -> None:
         while self._stills is not None and (message := self._stills.receive()) is not None:
@@ -178,6 +186,7 @@ class PublishService:
         unfinished = Unfinished(Path(self._config.run_dir), name)
         output = SourceOutput(name, self._config, self._spec, sinks, self._clock, attach, unfinished)
         self._outputs[name] = output
+        self._status.unwritten(name, output.lost)
         return output
 
     def _refresh(self) -> None:
@@ -210,6 +219,7 @@ class PublishService:
             for told in output.flush():
                 self._tell(told)
             output.close(end.complete)
+            self._count_lost_lines()
             self._lost_before += output.lost
             del self._outputs[name]
         self._status.ended(name)

@@ -25,6 +25,7 @@ DROPS = {
     "bad_frames": "bad_frame",
     "link_lost": "lost_in_restart",
 }
+UNWRITTEN = "unwritten_line"
 
 AWAY_NS = 3 * NS
 """A process that has said nothing for so long is away, as for the supervisor; a report is due every 0.5 s."""
@@ -98,6 +99,11 @@ class Status:
             self._metrics.forget_source(source)
             self._up_ns.pop(source, None)
             self._label_ns.pop(source, None)
+
+    def unwritten(self, source: str, total: int) -> None:
+        """So many lines of a source could not be written to its file since it began."""
+        if self._metrics is not None:
+            self._metrics.count_dropped(source, UNWRITTEN, total)
 
     def notified(self, target: str, counts: Mapping[str, int], waiting: int) -> None:
         if self._metrics is not None:

@@ -67,7 +67,9 @@ class Metrics:
         )
         self._frames = self._counter("frames", "Items taken from a source", ["source", "track"])
         self._events = self._counter("events", "Events by kind", ["source", "head", "label", "kind"])
-        self._dropped = self._counter("dropped", "Ticks, frames and messages dropped", ["source", "reason"])
+        self._dropped = self._counter(
+            "dropped", "Ticks, frames, messages and lines dropped", ["source", "reason"]
+        )
         self._reconnects = self._counter("reconnects", "Times a source was opened again", by_source)
         self._restarts = self._counter("process_restarts", "Times a process was started again", ["process"])
         self._up = self._gauge("source_up", "1 while a source delivers", by_source)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamfuse.config import LiveOutputConfig, RunConfig
-from streamfuse.services.status import AWAY_NS, Status
+from streamfuse.services.status import AWAY_NS, DROPS, UNWRITTEN, Status
 from streamfuse.types import MS, NS, SessionStart
 from streamfuse.wire.broadcast import Subscriber
 from streamfuse.wire.codec import Message
@@ -155,6 +157,19 @@ def test_drift_is_told_while_it_is_known(desk: Desk) -> None:
         assert desk.metric("av_drift_ppm", source="door") == ppm
     desk.spend(AWAY_NS + REPORT_NS)
     assert desk.metric("av_drift_ppm", source="door") is None
+
+
+def test_every_reason_of_a_drop_is_described() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    table = page.partition("| reason |")[2].partition("\n\n")[0]
+    described = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert described == {"overload", UNWRITTEN, *DROPS.values()}
+
+
+def test_lines_that_a_full_disk_took_are_counted_also_after_the_source_came_back(desk: Desk) -> None:
+    for total in (0, 3, 0, 2):  # it ended, and began to count again
+        desk.status.unwritten("door", total)
+    assert desk.metric("dropped_total", source="door", reason=UNWRITTEN) == 5
 
 
 def test_build_says_what_is_running_and_where(desk: Desk) -> None:
