@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+PACKAGES = Path(__file__).with_name("system-packages.sh")
 
 
 def _cuda_missing() -> str | None:
@@ -33,6 +38,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=missing))
         if "needs_shared" in item.keywords and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason="the recordings (../shared) are not here"))
+
+
+@cache
+def packages_are_installed() -> bool:
+    """All that tests/system-packages.sh installs is here."""
+    listed = re.search(r"packages=\((.*?)\)", PACKAGES.read_text(), re.DOTALL)
+    assert listed is not None
+    command = ["dpkg-query", "-W", "-f=${db:Status-Status}\n", *listed[1].split()]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except OSError:
+        return False
+    return found.returncode == 0 and set(found.stdout.split()) == {"installed"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that does not find what it needs, although all of our packages are here, tests nothing."""
+    report = yield
+    reason = str(call.excinfo.value) if report.skipped and call.excinfo is not None else ""
+    if PACKAGES.name in reason and packages_are_installed():
+        report.outcome, report.longrepr = "failed", f"skipped, though all of it is installed: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,9 @@ from streamfuse.media.source import parse_source
 from tests.clips import Clip
 from tests.media.servers import content, http_server
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+pytestmark = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl is not installed (bash tests/system-packages.sh)"
+)
 RULE = "a server's certificate must be its own, and signed by somebody we trust"
 
 

@@ -129,7 +129,7 @@ def test_page_names_from_outside_are_text(tmp_path: Path) -> None:
     assert data_of(page)["heads"][0]["labels"] == [EVIL]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (bash tests/system-packages.sh)")
 def test_page_runs_in_a_browser_and_names_stay_text(tmp_path: Path) -> None:
     label = make_label(source=EVIL, scene=said(EVIL, 0.7), sound=said_many((EVIL, 0.9)))
     written(tmp_path / "x.html", [*walk(200), label, make_event(EVIL, 0, 1)], PageFacts(EVIL))
@@ -141,7 +141,7 @@ def test_page_runs_in_a_browser_and_names_stay_text(tmp_path: Path) -> None:
     assert 'style="width: ' in dom  # the panel of the current labels was filled in
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (bash tests/system-packages.sh)")
 def test_page_without_a_tick_runs_in_a_browser(tmp_path: Path) -> None:
     written(tmp_path / "x.html", [])
     assert "This recording gave no ticks" in rendered(tmp_path / "x.html")
