@@ -12,10 +12,14 @@ In a child (every Python child, services too) by its environment:
     ...                            kill the child, then, as a machine that lost its power would have it:
     discard_unsynced(output, folder / "journal")
 
+or let it be full while the test wants it to be, with the file `switch` and no longer:
+
+    env = child_environment(path="labels", full=folder / "switch")
+
 A fault is `operation:error:first[-last]`, counted from 1 over the files whose path holds `path`. Operations:
 write, fsync, rename (os.replace, os.rename), truncate, open (for writing). Errors: any errno's name, and
 SHORT (half of the data is taken, as POSIX allows), KILL (the process dies before it), TORN (dies half-way),
-SLOW (an fsync that takes SLOW_S and succeeds).
+SLOW (an fsync that takes SLOW_S and succeeds), TERM (the process is asked to stop, and the call succeeds).
 
 Only what goes through `os` is touched, as all of our durable writing does. It needs nothing but the
 standard library, so that a child's sitecustomize.py can load it before everything else.
@@ -38,6 +42,7 @@ from typing import Any
 INJECT = Path(__file__).with_name("inject")
 """Holds the sitecustomize.py that children read."""
 FAULTS, PATH, JOURNAL = "DISK_FAULTS", "DISK_FAULTS_PATH", "DISK_JOURNAL"
+FULL = "DISK_FULL"
 
 
 @dataclass(frozen=True)
@@ -57,17 +62,21 @@ class Fault:
 
 
 _OPERATIONS = frozenset({"write", "fsync", "rename", "truncate", "open"})
-_SPECIAL = frozenset({"SHORT", "KILL", "TORN", "SLOW"})
+_SPECIAL = frozenset({"SHORT", "KILL", "TORN", "SLOW", "TERM"})
 SLOW_S = 5.0
 
 
 @dataclass
 class Disk:
-    """The patched calls of one process."""
+    """The patched calls of one process.
+
+    full  while this file is there, there is no room; as a real disk, it takes a part of some writes
+    """
 
     faults: tuple[Fault, ...]
     path: str = ""
     journal: Path | None = None
+    full: Path | None = None
     calls: Counter[str] = field(default_factory=Counter)
     real: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
@@ -94,7 +103,11 @@ class Disk:
         number = self.calls[operation]
         for fault in self.faults:
             if fault.operation == operation and fault.first <= number <= fault.last:
-                return fault.error
+                if fault.error != "TERM":
+                    return fault.error
+                os.kill(os.getpid(), signal.SIGTERM)
+        if operation == "write" and self.full is not None and self.full.exists():
+            return "SHORT" if number % 2 else "ENOSPC"
         return None
 
     def _fail(self, error: str, path: str) -> None:
@@ -160,21 +173,24 @@ def broken_disk(*faults: str, path: str = "", journal: Path | None = None) -> It
         disk.remove()
 
 
-def child_environment(*faults: str, path: str = "", journal: Path | None = None) -> dict[str, str]:
+def child_environment(
+    *faults: str, path: str = "", journal: Path | None = None, full: Path | None = None
+) -> dict[str, str]:
     """What to add to a child's environment; its own children inherit it, and count for themselves."""
     for fault in faults:
         Fault.parse(fault)
     places = filter(None, (str(INJECT), os.environ.get("PYTHONPATH", "")))
     told = {FAULTS: " ".join(faults), PATH: path, "PYTHONPATH": os.pathsep.join(places)}
-    return told | ({JOURNAL: str(journal)} if journal is not None else {})
+    files = {JOURNAL: journal, FULL: full}
+    return told | {name: str(file) for name, file in files.items() if file is not None}
 
 
 def install_from_environment() -> None:
     """For a child's sitecustomize.py."""
     faults = tuple(map(Fault.parse, os.environ.get(FAULTS, "").split()))
-    journal = os.environ.get(JOURNAL)
-    if faults or journal:
-        Disk(faults, os.environ.get(PATH, ""), Path(journal) if journal else None).install()
+    journal, full = (Path(file) if (file := os.environ.get(name)) else None for name in (JOURNAL, FULL))
+    if faults or journal or full:
+        Disk(faults, os.environ.get(PATH, ""), journal, full).install()
 
 
 def discard_unsynced(folder: Path, journal: Path) -> dict[Path, int]:

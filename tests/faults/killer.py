@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ AILMENTS = {
     "crashed": signal.SIGSEGV,
 }
 """hung: in a busy loop, alive and answering on its sockets' own threads (tests/faults/inject)."""
+
+POLL_S = 0.005
 
 
 def afflict(process: psutil.Process, ailment: str) -> None:
@@ -32,9 +35,25 @@ def kill_all(pid: int) -> list[psutil.Process]:
     family = [root, *root.children(recursive=True)]
     for member in family:
         member.kill()
-    _, left = psutil.wait_procs(family[1:], timeout=30)
+    left = wait_until_dead(family[1:], 30)
     assert not left, f"still there: {left}"
     return family
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """It has ended; whether somebody has asked for its exit code is another matter."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_dead(processes: Iterable[psutil.Process], within_s: float) -> list[psutil.Process]:
+    """Wait for all of them; give those that still live after that time."""
+    end, left = time.monotonic() + within_s, list(processes)
+    while (left := [process for process in left if not is_dead(process)]) and time.monotonic() < end:
+        time.sleep(POLL_S)
+    return left
 
 
 def processes_of(word: str) -> list[psutil.Process]:

@@ -13,6 +13,7 @@ any do.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -33,6 +34,8 @@ VICTIMS = ("decode", "analyze", "publish", "supervisor", "group")
 POLL_S = 0.005
 RUN_S = 180.0
 """A run that takes longer hangs."""
+FULL_S = 3.0
+"""A disk is full for no longer."""
 SERVICE_RESTARTS = 4
 """Within one run no more services are killed: the supervisor gives up at six in a minute, rightly."""
 
@@ -43,6 +46,7 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     power_cuts: int = 0
+    full_disks: int = 0
     jobs: int = 0
     runs: int = 0
     bytes_compared: int = 0
@@ -58,6 +62,7 @@ class Tally:
             "kills": self.killed,
             "by victim": dict(self.kills),
             "power cuts": self.power_cuts,
+            "full disks": self.full_disks,
             "jobs": self.jobs,
             "runs": self.runs,
             "bytes compared": self.bytes_compared,
@@ -87,6 +92,7 @@ class Killer:
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)
         self._golden: dict[str, dict[str, bytes]] = {}
+        self._full = self.folder / "full"
 
     def job(self, kind: str, kills: int, victims: Sequence[str] = VICTIMS) -> None:
         """One recording to its end, killed at most so often, then compared."""
@@ -134,7 +140,7 @@ class Killer:
     ) -> tuple[int | None, int]:
         """One run: its exit code, None where it was killed; and how many kills it took."""
         journal = self.folder / "journal"
-        environment = os.environ | child_environment(path=str(out), journal=journal)
+        environment = os.environ | child_environment(path=str(out), journal=journal, full=self._full)
         log = (self.folder / "log.txt").open("ab")
         process = subprocess.Popen(
             self._command(clip, out, inline=self.inline),
@@ -155,6 +161,9 @@ class Killer:
                 if not self._kill(victim, process, children):
                     continue
                 used += 1
+                if victim == "disk":
+                    self.tally.full_disks += 1
+                    continue
                 self.tally.kills[victim] += 1
                 if victim in ("supervisor", "group"):
                     process.wait()
@@ -165,6 +174,7 @@ class Killer:
                     return None, used
             return self._end(process), used
         finally:
+            self._full.unlink(missing_ok=True)
             _kill_all({process.pid, *children})
             process.wait()
 
@@ -196,7 +206,13 @@ class Killer:
         return process.poll() is None
 
     def _kill(self, victim: str, process: subprocess.Popen[bytes], children: set[int]) -> bool:
-        """Kill it; False: there is no such process now."""
+        """Kill it, or fill the disk for a while; False: there is no such process now."""
+        if victim == "disk":
+            self._full.touch()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self._rng.uniform(0.5, FULL_S))
+            self._full.unlink()
+            return True
         if victim == "supervisor":
             process.kill()
             return True

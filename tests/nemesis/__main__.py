@@ -1,7 +1,8 @@
 """Random faults on a live run and a recorded job at once: `python -m tests.nemesis --seed 1 --minutes 5`.
 
-Every ten seconds something is done to three cameras or to the processes that watch them (tests/nemesis/live);
-beside it recorded jobs are killed at random moments and typed again until they are done (tests/faults/kills).
+Every ten seconds something is done to three cameras, to the processes that watch them or all of these at
+once, to the disk or to the clock (tests/nemesis/strikes); beside it recorded jobs are killed at random
+moments, or their disk is full for a while, and they are typed again until they are done (tests/faults/kills).
 At the end one checker goes over everything that was written, counted and left behind (tests/nemesis/history).
 Exit code 1 where a promise was broken. The seed decides what is done; when it takes effect, the machine does.
 """
@@ -23,8 +24,8 @@ from pathlib import Path
 from streamfuse.clock import SYSTEM
 from streamfuse.types import NS
 from tests.checkpoint.made import KINDS
-from tests.faults.kills import Killer, tiny_model
-from tests.nemesis.history import Fault, Targets
+from tests.faults.kills import VICTIMS, Killer, tiny_model
+from tests.nemesis.history import CAMERA_FAULTS, Fault, Targets
 from tests.nemesis.live import live_problems
 
 KILLS_PER_JOB = 3
@@ -45,7 +46,8 @@ class RecordedJobs(threading.Thread):
     def run(self) -> None:
         try:
             while SYSTEM.monotonic_ns() < self._end_ns:
-                self.killer.job(self._rng.choice(list(KINDS)), self._rng.randint(1, KILLS_PER_JOB))
+                kind, kills = self._rng.choice(list(KINDS)), self._rng.randint(1, KILLS_PER_JOB)
+                self.killer.job(kind, kills, (*VICTIMS, "disk"))
         except Exception:  # noqa: BLE001  the main thread tells it
             self.problems.append(traceback.format_exc())
         self.problems += [f"recorded: {trouble}" for trouble in self.killer.tally.troubles]
@@ -89,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             jobs.join()
             problems += jobs.problems
             tally = jobs.killer.tally
-            cuts = f"{tally.power_cuts} power cuts"
+            cuts = f"{tally.power_cuts} power cuts, {tally.full_disks} times a full disk"
             print(f"recorded: {tally.killed} kills in {tally.jobs} jobs ({dict(tally.kills)}), {cuts}")
             print(f"recorded: {tally.bytes_differing} of {tally.bytes_compared} bytes differ")
         if problems and options.keep is not None:
@@ -111,7 +113,7 @@ def _tell(faults: Sequence[Fault]) -> None:
     """Each kind of fault, how often it was, and how long noticing it and the return took."""
     by_kind: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:
-        kind = f"{fault.kind} {'camera' if fault.healed_s is not None else fault.target.split()[0]}"
+        kind = f"{fault.kind} {'camera' if fault.kind in CAMERA_FAULTS else fault.target.split()[0]}"
         by_kind[kind].append(fault)
     for kind, same in sorted(by_kind.items()):
         noticed = _times("noticed", [f.noticing_s for f in same if f.noticing_s is not None])

@@ -28,6 +28,14 @@ class Targets:
     """A camera that stalls, trickles or is gone."""
     camera_back_s: float = 5.0
     """From the return of the camera to its first label."""
+    children_gone_s: float = 1.0
+    """After their supervisor was killed."""
+    run_back_s: float = 20.0
+    """From the end of a whole run to the first labels of the next: it loads everything again."""
+    disk_back_s: float = 2.0
+    """From when there is room again to the first line."""
+    clock_s: float = 2.0
+    """From a step of the clock to a label with the new time."""
     growth_bytes: int = 20_000_000
     growth_handles: int = 5
     slack: float = 1.0
@@ -38,7 +46,7 @@ class Fault:
     """One thing that was done to a run, and when what followed was seen (seconds of the run).
 
     noticed_s  the source is said to be away; of a process: it is gone, by itself or by the supervisor's hand
-    healed_s   the camera is made to work again
+    healed_s   the camera is made to work again, there is room on the disk
     back_s     the first label of a new session
     """
 
@@ -66,6 +74,40 @@ class Fault:
 
 CAMERA_FAULTS = ("stall", "cut", "reset", "trickle", "limit", "latency")
 PROCESS_FAULTS = ("killed", "stopped", "hung", "crashed")
+MACHINE_FAULTS = ("supervisor", "group", "disk", "clock")
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """A camera's labels as the screen had them around a full disk, and how many lines are counted as lost."""
+
+    shown: tuple[Line, ...]
+    counted: int
+
+
+def place_of(label: Line) -> tuple[int, int]:
+    return label["session"], label["tick"]
+
+
+def with_unwritten(
+    source: str, lines: Sequence[Line], windows: Sequence[Unwritten]
+) -> tuple[list[Line], int, list[str]]:
+    """The lines of a file with the labels back in that a full disk took; how many events may be missing; and
+    what does not agree: labels that nobody counted as lost.
+    """
+    whole, events, problems = list(lines), 0, list[str]()
+    for window in windows:
+        written = {place_of(line) for line in whole if "tick" in line}
+        known = [at for at, line in enumerate(window.shown) if place_of(line) in written]
+        missing = [at for at in range(known[0], known[-1]) if at not in known] if known else []
+        for at in missing:
+            before = place_of(window.shown[at - 1])
+            where = next(i for i, line in enumerate(whole) if "tick" in line and place_of(line) == before)
+            whole.insert(where + 1, window.shown[at])
+        if len(missing) > window.counted:
+            problems.append(f"{source}: {len(missing)} labels are not written, {window.counted} are counted")
+        events += max(0, window.counted - len(missing))
+    return whole, events, problems
 
 
 def order_problems(source: str, lines: Sequence[Line]) -> list[str]:
@@ -96,9 +138,12 @@ def _first_of_sessions(labels: Sequence[Line]) -> list[Line]:
     return list(first.values())
 
 
-def event_problems(source: str, lines: Sequence[Line]) -> list[str]:
-    """What begins ends, once, and not before it began; nothing else ends."""
-    problems: list[str] = []
+def event_problems(source: str, lines: Sequence[Line], unwritten: int = 0) -> list[str]:
+    """What begins ends, once, and not before it began; nothing else ends.
+
+    unwritten  so many lines of events a full disk may have taken
+    """
+    problems, alone = list[str](), list[str]()
     begun: set[tuple[Any, ...]] = set()
     ended: set[tuple[Any, ...]] = set()
     for line in lines:
@@ -111,13 +156,14 @@ def event_problems(source: str, lines: Sequence[Line]) -> list[str]:
             begun.add(key)
         else:
             if key not in begun:
-                problems.append(f"{source}: {key} ends and has not begun")
+                alone.append(f"{source}: {key} ends and has not begun")
             if key in ended:
                 problems.append(f"{source}: {key} ends twice")
             if line["end_s"] < line["start_s"]:
                 problems.append(f"{source}: {key} ends before it begins")
             ended.add(key)
-    return problems + [f"{source}: {key} never ends" for key in sorted(begun - ended)]
+    alone += [f"{source}: {key} never ends" for key in sorted(begun - ended)]
+    return problems + (alone if len(alone) > unwritten else [])
 
 
 def balance_problems(processes: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -159,7 +205,13 @@ def recovery_problems(faults: Iterable[Fault], targets: Targets) -> list[str]:
 
 
 def _allowed(fault: Fault, targets: Targets) -> tuple[float, float]:
-    """Seconds to notice a fault, and from then (a camera: from its return) to the first label."""
+    """Seconds to notice a fault, and from then (a camera, a disk: from its return) to the first label."""
+    if fault.target in ("supervisor", "group"):
+        return targets.children_gone_s, targets.run_back_s
+    if fault.target == "disk":
+        return targets.stall_noticed_s, targets.disk_back_s
+    if fault.target == "clock":
+        return targets.clock_s, targets.clock_s
     if fault.kind in CAMERA_FAULTS:
         return targets.loss_noticed_s, targets.camera_back_s
     back = targets.analyzer_back_s if fault.target == "analyze" else targets.process_back_s

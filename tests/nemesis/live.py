@@ -7,21 +7,16 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import psutil
-
-from streamfuse.clock import SYSTEM
-from streamfuse.types import NS
 from tests.clips import Clip
-from tests.faults.killer import afflict, processes_of, shared_memory
+from tests.faults.clocks import WallClock
+from tests.faults.disk import child_environment
+from tests.faults.killer import processes_of, shared_memory
 from tests.integration.live import LiveRun
 from tests.integration.proxy import Proxy
 from tests.integration.senders import http_camera
 from tests.nemesis.history import (
-    CAMERA_FAULTS,
-    PROCESS_FAULTS,
     Fault,
     Targets,
     balance_problems,
@@ -30,95 +25,13 @@ from tests.nemesis.history import (
     log_problems,
     order_problems,
     recovery_problems,
+    with_unwritten,
 )
+from tests.nemesis.leaks import Ledger, sockets
+from tests.nemesis.strikes import CAMERAS, DEADLINE_S, Nemesis
 
-CAMERAS = ("door", "yard", "hall")
 CLIP_S = 20.0
 OPTIONS = ("--set", "decode.open_timeout_s=2", "--set", "decode.read_timeout_s=2")
-DEADLINE_S = 90.0
-"""What has not come back by then never will."""
-LIMIT_BYTES = 20_000
-
-
-@dataclass
-class Nemesis:
-    """Faults by a seeded choice; what became of each is in `faults`."""
-
-    run: LiveRun
-    proxies: dict[str, Proxy]
-    rng: random.Random
-    say: Callable[[str], None]
-    faults: list[Fault] = field(default_factory=list)
-    began_ns: int = field(default_factory=SYSTEM.monotonic_ns)
-
-    def now_s(self) -> float:
-        return (SYSTEM.monotonic_ns() - self.began_ns) / NS
-
-    def strike(self) -> Fault:
-        """One fault, until what it hit is back."""
-        if self.rng.random() < 0.5:
-            fault = self._camera(self.rng.choice(CAMERA_FAULTS), self.rng.choice(CAMERAS))
-        else:
-            target = self.rng.choice(("publish", "analyze", *(f"decode {name}" for name in CAMERAS)))
-            fault = self._process(self.rng.choice(PROCESS_FAULTS), target)
-        self.faults.append(fault)
-        noticed = "" if fault.noticing_s is None else f"noticed after {fault.noticing_s:.1f} s, "
-        self.say(f"{fault}: {noticed}back after {fault.return_s:.1f} s")
-        return fault
-
-    def _process(self, kind: str, target: str) -> Fault:
-        service, _, name = target.partition(" ")
-        names = (name,) if name else CAMERAS
-        sessions, mark = {n: self._session(n) for n in names}, len(self.run.lines)
-        fault = Fault(self.now_s(), kind, target)
-        victim = self.run.child(service, name)
-        afflict(victim, kind)
-        self._wait(lambda: _is_gone(victim), f"{fault}: is noticed")
-        fault = replace(fault, noticed_s=self.now_s())
-        for one in names:
-            self._wait(lambda n=one: self.run.first_label_ns(n, mark, sessions[n]), f"{fault}: {one}")
-        return replace(fault, back_s=self.now_s())
-
-    def _camera(self, kind: str, name: str) -> Fault:
-        session, proxy = self._session(name), self.proxies[name]
-        fault = Fault(self.now_s(), kind, name)
-        mild = kind in ("latency", "limit")  # not, or not for long, a loss
-        {
-            "stall": proxy.stall,
-            "cut": proxy.cut,
-            "reset": proxy.reset,
-            "trickle": lambda: proxy.trickle(5),
-            "limit": lambda: proxy.limit(LIMIT_BYTES),
-            "latency": lambda: proxy.latency(0.3),
-        }[kind]()
-        if not mild:
-            self._wait(
-                lambda: self.run.metric("streamfuse_source_up", source=name) == 0, f"{fault}: is noticed"
-            )
-            fault = replace(fault, noticed_s=self.now_s())
-        else:
-            self._rest(self.rng.uniform(1, 3))
-        proxy.heal()
-        mark, healed_s = len(self.run.lines), self.now_s()
-        floor = session if not mild else -1
-        self._wait(lambda: self.run.first_label_ns(name, mark, floor), f"{fault}: comes back")
-        return replace(fault, healed_s=healed_s, back_s=self.now_s())
-
-    def _session(self, name: str) -> int:
-        """The newest session that a source has begun, labelled or not: what comes back is a later one."""
-        state = json.loads((self.run.run_dir / "sessions" / f"{name}.json").read_text())
-        return int(state["next"]) - 1
-
-    def _wait(self, done: Callable[[], object], what: str) -> None:
-        self.run.until(done, what, DEADLINE_S)
-
-    def _rest(self, seconds: float) -> None:
-        """Let the run go on; an end of it is noticed at once."""
-        end_s = self.now_s() + seconds
-        self.run.until(lambda: self.now_s() >= end_s, "time passes", seconds + DEADLINE_S)
-
-    def rest_until(self, at_s: float) -> None:
-        self._rest(max(0.0, at_s - self.now_s()))
 
 
 @contextmanager
@@ -137,54 +50,66 @@ def live_problems(
     say: Callable[[str], None],
 ) -> tuple[list[str], list[Fault]]:  # fmt: skip
     """Run, strike, stop; return what was broken, and what was done."""
-    out, shm = folder / "out", shared_memory()
-    with cameras(folder) as (sources, proxies), LiveRun(sources, *OPTIONS, "-o", str(out), model=model,
-                                                        metrics=True) as run:  # fmt: skip
-        for name in CAMERAS:
-            run.until(lambda n=name: len(run.labels(n)) > 5, f"labels of {name}", DEADLINE_S)
-        run.until(lambda: len(run.children()) == 3 + len(CAMERAS), "a warm spare", DEADLINE_S)
-        nemesis = Nemesis(run, proxies, random.Random(seed), say)
-        before = held(run)
+    shm = shared_memory()
+    with cameras(folder) as (sources, proxies), ExitStack() as runs:
+        nemesis = _begin(runs, model, folder, sources, proxies, random.Random(seed), say)
+        ledger, begun = Ledger(), nemesis.run
+        ledger.look(begun)
+        known = sockets(begun)
         while nemesis.now_s() + every_s < seconds:
             nemesis.strike()
             nemesis.rest_until(every_s * (1 + nemesis.now_s() // every_s))
-        after = held(run)
-        code = run.stop()
-        problems = [] if code == 0 else [f"exit code {code}: {run.said()}"]
-        for name in CAMERAS:
-            files = sorted(out.glob(f"{name}*.jsonl"))
-            lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-            problems += order_problems(name, lines) + event_problems(name, lines)
-            problems += [] if lines else [f"{name}: nothing was written"]
-        shutil.copytree(run.run_dir / "logs", folder / "logs")
-        shutil.copy(run.run_dir / "status.json", folder)
-        (folder / "faults.txt").write_text("".join(f"{fault!r}\n" for fault in nemesis.faults))
-        problems += balance_problems(run.status())
+            ledger.look(nemesis.run)
+        code = nemesis.run.stop()
+        problems = [] if code == 0 else [f"exit code {code}: {nemesis.run.said()}"]
+        _keep(nemesis, folder)
+        problems += _written_problems(nemesis) + nemesis.problems + ledger.problems
+        problems += balance_problems(nemesis.run.status())
         problems += recovery_problems(nemesis.faults, targets)
         problems += [] if nemesis.faults else ["nothing was done to the run"]
-        problems += leak_problems(before, after, targets)
-        for path in [*(run.run_dir / "logs").iterdir(), run.stderr]:
+        problems += leak_problems(ledger.first, ledger.last, targets)
+        for path in (begun.run_dir / "logs").iterdir():
             problems += log_problems(path.name, path.read_text(errors="replace"))
-        problems += [f"left behind: {process}" for process in processes_of(str(run.run_dir))]
+        problems += [f"left behind: {process}" for process in processes_of(str(begun.run_dir))]
+        problems += [f"left behind: socket {name}" for name in sockets(begun) if name not in known]
     problems += [f"left in /dev/shm: {name}" for name in shared_memory() - shm]
     return problems, nemesis.faults
 
 
-def _is_gone(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+def _begin(
+    runs: ExitStack, model: Path, folder: Path, sources: dict[str, str], proxies: dict[str, Proxy],
+    rng: random.Random, say: Callable[[str], None],
+) -> Nemesis:  # fmt: skip
+    """The run, warm, and the nemesis over it; `runs` ends every run that was begun."""
+    out, full, clock = folder / "out", folder / "full", WallClock(folder)
+    env = clock.environment | child_environment(path=f"{out}/", full=full)
+
+    def begin() -> LiveRun:
+        options, run_dir = (*OPTIONS, "-o", str(out)), folder / "run"
+        run = LiveRun(sources, *options, model=model, run_dir=run_dir, metrics=True, env=env)
+        return runs.enter_context(run)
+
+    run = begin()
+    for name in CAMERAS:
+        run.until(lambda n=name: len(run.labels(n)) > 5, f"labels of {name}", DEADLINE_S)
+    run.until(lambda: len(run.children()) == 3 + len(CAMERAS), "a warm spare", DEADLINE_S)
+    return Nemesis(run, begin, out, proxies, clock, full, rng, say)
 
 
-def held(run: LiveRun) -> dict[str, tuple[int, int]]:
-    """(resident bytes, handles) of each process, by its pid: one that was replaced is another.
+def _keep(nemesis: Nemesis, folder: Path) -> None:
+    """What is looked at where something broke."""
+    for number, run in enumerate(nemesis.runs):
+        shutil.copy(run.stderr, run.run_dir / "logs" / f"run-{number}.stderr")
+    (folder / "faults.txt").write_text("".join(f"{fault!r}\n" for fault in nemesis.faults))
 
-    Analyzers are left out: a spare holds more once it serves, and rightly.
-    """
-    found = {}
-    for process in [psutil.Process(run.process.pid), *run.children()]:
-        words = " ".join(process.cmdline())
-        if "--standby" not in words:
-            found[f"{process.pid} {words[-60:]}"] = process.memory_info().rss, process.num_fds()
-    return found
+
+def _written_problems(nemesis: Nemesis) -> list[str]:
+    """What the files of the run's outputs say, with what a full disk took."""
+    problems: list[str] = []
+    for name in CAMERAS:
+        files = sorted(nemesis.out.glob(f"{name}*.jsonl"))
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        whole, events, missing = with_unwritten(name, lines, nemesis.unwritten[name])
+        problems += missing + order_problems(name, whole) + event_problems(name, whole, events)
+        problems += [] if lines else [f"{name}: nothing was written"]
+    return problems

@@ -12,12 +12,14 @@ import pytest
 from tests.nemesis.history import (
     Fault,
     Targets,
+    Unwritten,
     balance_problems,
     event_problems,
     leak_problems,
     log_problems,
     order_problems,
     recovery_problems,
+    with_unwritten,
 )
 
 Lines = list[dict[str, Any]]
@@ -75,6 +77,44 @@ def test_events_good_and_bad() -> None:
     assert "before it begins" in event_problems("cam", [event("new", 1.0), event("end", 1.0, 0.5)])[0]
 
 
+def window(counted: int, *ticks: int) -> Unwritten:
+    return Unwritten(
+        tuple(line for line in good() if line["session"] == 0 and line["tick"] in ticks), counted
+    )
+
+
+def without(*ticks: int) -> Lines:
+    return [line for line in good() if line["session"] or line["tick"] not in ticks]
+
+
+def test_unwritten_labels_that_were_counted_are_put_back_in_their_place() -> None:
+    whole, events, problems = with_unwritten("cam", without(2, 3), [window(2, 1, 2, 3, 4)])
+    assert (whole, events, problems) == (good(), 0, [])
+    assert with_unwritten("cam", without(1, 3), [window(1, 0, 1, 2), window(1, 2, 3, 4)])[0] == good()
+
+
+def test_unwritten_labels_that_nobody_counted_are_condemned() -> None:
+    _, _, problems = with_unwritten("cam", without(2, 3), [window(1, 1, 2, 3, 4)])
+    assert problems == ["cam: 2 labels are not written, 1 are counted"]
+
+
+def test_unwritten_labels_that_nobody_saw_are_still_missing() -> None:
+    """Lost outside of the time in which the disk was full."""
+    whole, _, _ = with_unwritten("cam", without(1, 3), [window(1, 2, 3, 4)])
+    assert len(order_problems("cam", whole)) == 1
+    whole, _, _ = with_unwritten("cam", without(3), [])
+    assert len(order_problems("cam", whole)) == 1
+
+
+def test_unwritten_lines_beyond_the_labels_may_be_events() -> None:
+    whole, events, _ = with_unwritten("cam", without(2), [window(3, 1, 2, 3)])
+    assert (whole, events) == (good(), 2)
+    alone = [event("new", 1.0), event("end", 2.0, 3.0)]
+    assert event_problems("cam", alone, events) == []
+    assert len(event_problems("cam", alone, 1)) == 2
+    assert event_problems("cam", [event("new", 1.0), event("new", 1.0)], 9) != []
+
+
 def process(**counters: int) -> dict[str, Any]:
     made = {"ticks": 10, "link_produced": 10, "link_done": 7, "link_dropped": 2, "link_lost": 1}
     return {"service": "decode", "name": "cam", "counters": {**made, **counters}}
@@ -108,6 +148,11 @@ CUT = Fault(10.0, "cut", "cam", noticed_s=12.0, healed_s=15.0, back_s=18.0)
         (Fault(10.0, "stopped", "publish", noticed_s=14.0, back_s=15.0), "noticed after 4.0 s, 3.5 s are"),
         (replace(CUT, noticed_s=21.0, back_s=19.0), "noticed after 11.0 s"),
         (replace(CUT, back_s=21.0), "back after 6.0 s, 5.0 s are allowed"),
+        (Fault(10.0, "killed", "supervisor", noticed_s=11.5, back_s=15.0), "noticed after 1.5 s, 1.0 s are"),
+        (Fault(10.0, "killed", "group", noticed_s=10.5, back_s=31.0), "back after 20.5 s, 20.0 s are"),
+        (Fault(10.0, "full", "disk", 11.0, 13.0, back_s=16.0), "back after 3.0 s, 2.0 s are allowed"),
+        (Fault(10.0, "full", "disk", 14.0, 15.0, back_s=16.0), "noticed after 4.0 s, 3.5 s are"),
+        (Fault(10.0, "stepped", "clock", back_s=13.0), "back after 3.0 s, 2.0 s are allowed"),
     ],
 )
 def test_recovery_too_late_is_condemned(fault: Fault, said: str) -> None:

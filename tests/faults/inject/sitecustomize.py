@@ -1,4 +1,4 @@
-"""Puts the faults of ../disk.py and ../clocks.py, and the hang of SIGUSR1, into a child before it runs."""
+"""Puts the faults of ../disk.py, ../clocks.py and ../starve.py, and the hang of SIGUSR1, into a child."""
 
 import contextlib
 import importlib.util
@@ -24,3 +24,4 @@ with contextlib.suppress(ValueError):  # not in the main thread of some embedded
     signal.signal(signal.SIGUSR1, _hang)
 _load("disk_faults", "disk.py")
 _load("clock_faults", "clocks.py")
+_load("starve_faults", "starve.py")
