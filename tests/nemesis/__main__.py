@@ -1,8 +1,9 @@
 """Random faults on a live run and a recorded job at once: `python -m tests.nemesis --seed 1 --minutes 5`.
 
-Every ten seconds something is done to three cameras, to the processes that watch them or all of these at
-once, to the disk or to the clock (tests/nemesis/strikes); beside it recorded jobs are killed at random
-moments, or their disk is full for a while, and they are typed again until they are done (tests/faults/kills).
+Every ten seconds something is done to three cameras or to the processes that watch them (tests/nemesis/live);
+beside it recorded jobs are killed at random moments and typed again until they are done (tests/faults/kills).
+With --machine it is also done to the whole run, to its disk and to its clock (tests/nemesis/strikes), and the
+disk of the jobs is full for a while.
 At the end one checker goes over everything that was written, counted and left behind (tests/nemesis/history).
 Exit code 1 where a promise was broken. The seed decides what is done; when it takes effect, the machine does.
 """
@@ -36,9 +37,10 @@ RECORDED_S = 30.0
 class RecordedJobs(threading.Thread):
     """Jobs that are killed again and again, until the time is up; `problems` once it has ended."""
 
-    def __init__(self, model: Path, folder: Path, seed: int, seconds: float) -> None:
+    def __init__(self, model: Path, folder: Path, seed: int, seconds: float, machine: bool) -> None:
         super().__init__(name="recorded", daemon=True)
         self._rng = random.Random(seed)
+        self._victims = (*VICTIMS, "disk") if machine else VICTIMS
         self._end_ns = SYSTEM.monotonic_ns() + round(seconds * NS)
         self.killer = Killer(model, folder, seed=seed, seconds=RECORDED_S)
         self.problems: list[str] = []
@@ -47,7 +49,7 @@ class RecordedJobs(threading.Thread):
         try:
             while SYSTEM.monotonic_ns() < self._end_ns:
                 kind, kills = self._rng.choice(list(KINDS)), self._rng.randint(1, KILLS_PER_JOB)
-                self.killer.job(kind, kills, (*VICTIMS, "disk"))
+                self.killer.job(kind, kills, self._victims)
         except Exception:  # noqa: BLE001  the main thread tells it
             self.problems.append(traceback.format_exc())
         self.problems += [f"recorded: {trouble}" for trouble in self.killer.tally.troubles]
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--every", type=float, default=10.0, help="seconds from fault to fault")
     parser.add_argument("--slack", type=float, default=1.0, help="factor on all times, for a busy machine")
+    parser.add_argument("--machine", action="store_true", help="also strike a whole run, its disk, its clock")
     parser.add_argument("--only", choices=("live", "recorded"))
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="copy everything there where something broke"
@@ -79,13 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = None
         if options.only != "live":
             (folder / "jobs").mkdir()
-            jobs = RecordedJobs(model, folder / "jobs", options.seed, seconds)
+            jobs = RecordedJobs(model, folder / "jobs", options.seed, seconds, options.machine)
             jobs.start()
         if options.only != "recorded":
             (folder / "live").mkdir()
             problems, faults = live_problems(
                 model, folder / "live", seed=options.seed, seconds=seconds, every_s=options.every,
-                targets=Targets(slack=options.slack), say=say,
+                targets=Targets(slack=options.slack), say=say, machine=options.machine,
             )  # fmt: skip
         if jobs is not None:
             jobs.join()

@@ -47,12 +47,13 @@ def cameras(folder: Path) -> Iterator[tuple[dict[str, str], dict[str, Proxy]]]:
 
 def live_problems(
     model: Path, folder: Path, *, seed: int, seconds: float, every_s: float, targets: Targets,
-    say: Callable[[str], None],
+    say: Callable[[str], None], machine: bool = False,
 ) -> tuple[list[str], list[Fault]]:  # fmt: skip
     """Run, strike, stop; return what was broken, and what was done."""
     shm = shared_memory()
     with cameras(folder) as (sources, proxies), ExitStack() as runs:
         nemesis = _begin(runs, model, folder, sources, proxies, random.Random(seed), say)
+        nemesis.machine = machine
         ledger, begun = Ledger(), nemesis.run
         ledger.look(begun)
         known = sockets(begun)

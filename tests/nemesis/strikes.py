@@ -46,6 +46,7 @@ class Nemesis:
 
     begin    starts the run again, in the same place, after all of it was killed
     full     the file that makes the disk of the run's outputs full
+    machine  a third of it is done to the whole run, its disk or its clock
     """
 
     run: LiveRun
@@ -56,6 +57,7 @@ class Nemesis:
     full: Path
     rng: random.Random
     say: Callable[[str], None]
+    machine: bool = False
     faults: list[Fault] = field(default_factory=list)
     unwritten: dict[str, list[Unwritten]] = field(default_factory=lambda: {name: [] for name in CAMERAS})
     problems: list[str] = field(default_factory=list)
@@ -72,10 +74,10 @@ class Nemesis:
 
     def strike(self) -> Fault:
         """One fault, until what it hit is back."""
-        share = self.rng.random()
-        if share < 0.45:
+        share = self.rng.random() * (1.5 if self.machine else 1.0)
+        if share < 0.5:
             fault = self._camera(self.rng.choice(CAMERA_FAULTS), self.rng.choice(CAMERAS))
-        elif share < 0.75:
+        elif share < 1.0:
             target = self.rng.choice(("publish", "analyze", *(f"decode {name}" for name in CAMERAS)))
             fault = self._process(self.rng.choice(PROCESS_FAULTS), target)
         else:
