@@ -150,3 +150,17 @@ def test_every_error_has_words_that_can_be_found() -> None:
 
 def test_every_class_of_errors_is_on_the_page_with_its_code() -> None:
     assert {name: int(code) for name, code in CLASSES.items()} == CODES
+
+
+def test_every_notice_on_the_page_is_said_by_the_program() -> None:
+    table = PAGE.partition("| said | it means |\n|---|---|\n")[2].partition("\n\n")[0]
+    notices = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+    assert len(notices) >= 5
+    texts = "\n".join(
+        node.value
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    for notice in notices:
+        assert all(part.strip() in texts for part in notice.split("…")), notice
