@@ -10,6 +10,8 @@ not used: it does not hold root, and counts what else the user runs.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import signal
 import sys
@@ -30,8 +32,11 @@ def starved(switch: Path, words: str) -> dict[str, str]:
 
 
 def _hoard(_number: int, _frame: object) -> None:
-    held = [bytearray(BLOCK_BYTES) for _ in range(BLOCKS)]
-    del held
+    held = []
+    with contextlib.suppress(OSError):
+        for _ in range(BLOCKS):
+            held.append(mmap.mmap(-1, BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    bytearray(BLOCK_BYTES)  # what is wanted next; where there was a limit, MemoryError
 
 
 def install_from_environment() -> None:
