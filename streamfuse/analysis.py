@@ -20,7 +20,7 @@ from streamfuse.kernels.frame_window import frame_window
 from streamfuse.kernels.mfcc import mfcc_with_context
 from streamfuse.model.runtime import Model, State
 from streamfuse.model.spec import ModelSpec
-from streamfuse.types import F32, MS, Answer, Face, Picture, Presence, Tick, TickHead
+from streamfuse.types import F32, MS, Answer, AnyPicture, Face, Picture, Presence, Tick, TickHead
 
 if TYPE_CHECKING:
     from streamfuse.faces.view import FaceView
@@ -55,7 +55,7 @@ class Seen:
     present  the same in the model's order, then audio
     """
 
-    pictures: list[Picture | None]
+    pictures: list[AnyPicture | None]
     views: dict[str, Presence]
     present: list[bool]
     face: Face | None
@@ -105,7 +105,7 @@ class Looker:
     def _look(self, tick: Tick) -> Seen:
         head = tick.head
         whole = None if head.video == "missing" else tick.picture
-        crop, face = (self.faces.see(head, whole) if self.faces is not None else None) or (None, None)
+        crop, face = self._face(head, whole) or (None, None)
         pictures = [whole if view == "frame" else crop for view in self._views]
         views: dict[str, Presence] = {
             view: "missing" if picture is None else head.video
@@ -113,6 +113,12 @@ class Looker:
         }
         views["audio"] = head.audio
         return Seen(pictures, views, [presence != "missing" for presence in views.values()], face)
+
+    def _face(self, head: TickHead, whole: AnyPicture | None) -> tuple[Picture, Face] | None:
+        """Finding a face is the CPU's work: for it alone a picture on the GPU is copied to the host."""
+        if self.faces is None:
+            return None
+        return self.faces.see(head, None if whole is None else whole.on_host())
 
 
 class Preparer:
@@ -141,7 +147,7 @@ class Preparer:
         video = np.zeros(self._shape, np.float32)
         for row, picture in enumerate(seen.pictures):
             if picture is not None:
-                frame_window([picture], self._spec.video.picture, video[row : row + 1])
+                frame_window([picture.on_host()], self._spec.video.picture, video[row : row + 1])
         audio = mfcc_with_context(tick.samples[None], self._spec.audio)[0]
         return Inputs(tick.head, video, audio, np.array(seen.present), seen.views, seen.face)
 

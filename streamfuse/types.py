@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,10 +56,64 @@ class Picture:
     def width(self) -> int:
         return int(self.planes[0].shape[1])
 
+    def on_host(self) -> Picture:
+        return self
+
+
+class DevicePlane(NamedTuple):
+    """One plane in the memory of a GPU.
+
+    address      of its first sample
+    pitch_bytes  from one row to the next
+    shape        of samples: (rows, columns), or (rows, columns, 2) of U and V in turn
+    """
+
+    address: int
+    pitch_bytes: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DevicePicture:
+    """A picture that stays on the GPU that decoded it.
+
+    planes        as in Picture, and so are chroma, matrix, full_range and pixel_aspect; as they were decoded
+    turns         quarter turns counterclockwise that put it upright, after it was
+    mirrored      left to right
+    sample_bytes  1, or 2: samples are the upper bits of 16
+    gpu           its index
+    owner         while it lives, nobody else writes into the planes
+    on_host       copies it to the host, as the Picture that it would have been there
+    """
+
+    planes: tuple[DevicePlane, ...]
+    chroma: Chroma
+    matrix: Matrix
+    full_range: bool
+    pixel_aspect: tuple[int, int]
+    turns: int
+    mirrored: bool
+    sample_bytes: int
+    gpu: int
+    owner: object
+    on_host: Callable[[], Picture]
+
+    @property
+    def height(self) -> int:
+        return self.planes[0].shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.planes[0].shape[1]
+
+
+AnyPicture = Picture | DevicePicture
+"""`on_host()` is a Picture of either."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoFrame:
-    """A decoded frame. `render()` makes its Picture, and is called only for a frame that a tick uses.
+    """A decoded frame. `render()` makes its picture, and is called only for a frame that a tick uses.
 
     pts_ns, dur_ns  unwrapped media time
     arrival_ns      monotonic time at which its packet came from the demuxer
@@ -69,7 +123,7 @@ class VideoFrame:
 
     pts_ns: int
     dur_ns: int
-    render: Callable[[], Picture]
+    render: Callable[[], AnyPicture]
     arrival_ns: int = 0
     still: Callable[[int, int], tuple[bytes, int, int]] | None = None
 
@@ -176,7 +230,7 @@ class Tick:
     """
 
     head: TickHead
-    picture: Picture | None
+    picture: AnyPicture | None
     samples: F32
 
 

@@ -7,10 +7,10 @@ import importlib.util
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from streamfuse.errors import BackendError
 
@@ -87,6 +87,14 @@ def choose_device(text: str) -> Device:
     if index >= count:
         raise BackendError(f"GPU index must be below {count}", got=index, where=f"device {text}")
     return Device("cuda", index)
+
+
+def primary_context(index: int) -> AbstractContextManager[Any]:
+    """Make the primary context of a GPU, which numba and torch share, this thread's for a `with`."""
+    from numba import cuda
+
+    context: AbstractContextManager[Any] = cuda.gpus[index]
+    return context
 
 
 def kernel_device(backend: str | Device) -> Device:

@@ -6,29 +6,25 @@ is read about once and in order; then the columns of that sum, which lies in sha
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import cuda, float32
 
 from streamfuse.errors import StageError
 from streamfuse.kernels.backend import Device
-from streamfuse.kernels.geometry import LUMA_SHARE, Span, colour_terms, spans, tap_range, tap_weight
+from streamfuse.kernels.device_planes import fetch_picture, pitches_of
+from streamfuse.kernels.frame_layout import TABLE_WIDTH, Layout, colour_and_way, layout, pack
+from streamfuse.kernels.geometry import LUMA_SHARE, colour_terms, tap_range, tap_weight
 from streamfuse.kernels.spec import FrameSpec
-from streamfuse.kernels.staging import I32, Staging, Work
-from streamfuse.types import F32, U8, Chroma, Picture
+from streamfuse.kernels.staging import I32, Fetch, Staging, Work
+from streamfuse.types import F32, AnyPicture, DevicePicture, Picture
 
 THREADS = 128
-TABLE_WIDTH = 20
-"""Words of a picture: 0 luma at, 1 its pitch, 2 Cb at, 3 Cr at, 4 their pitch, 5 bytes from one Cb to the
-next, 6 colour, 7 slot of the result, 8-11 luma columns and rows, chroma columns and rows; then
-as float32 the origin and scale of luma across, luma down, chroma across, chroma down. Places and pitches
-count in words of 4 bytes."""
 _SHARED_BYTES = 48 * 1024
 """What every GPU gives a block without asking."""
 _MAX_PICTURES = 65_535
@@ -59,6 +55,15 @@ def frame_window_kernel(channels: int) -> Any:
             cb += weight * columns[cb_at + i * step]
             cr += weight * columns[cr_at + i * step]
         return cb, cr
+
+    @cuda.jit(device=True)
+    def upright(row, column, way, size):
+        """Where a pixel of the square is when that has been mirrored and turned: numpy.rot90."""
+        if way & 4:
+            column = size - 1 - column
+        for _ in range(way & 3):
+            row, column = size - 1 - column, row
+        return row, column
 
     @cuda.jit(device=True)
     def put(out, slot, channel, j, x, value, norm):
@@ -98,66 +103,23 @@ def frame_window_kernel(channels: int) -> Any:
             columns[4 * w], columns[4 * w + 1], columns[4 * w + 2], columns[4 * w + 3] = a, b, c, d
         cuda.syncthreads()
 
-        colour, slot, cb_at = table[p, 6], table[p, 7], 4 * luma_words
+        colour, way = table[p, 6] & 15, table[p, 6] >> 4
+        slot, cb_at = table[p, 7], 4 * luma_words
         cr_at = cb_at + 1 if step == 2 else cb_at + 4 * chroma_words
         for x in range(thread, out.shape[2], THREADS):
             y = sum_columns(columns, 0, x, numbers[p, 12], numbers[p, 13], width)
             y = (y - colours[colour, 0]) * colours[colour, 1]
+            row, column = upright(j, x, way, out.shape[2])
             if colour_wanted:
                 cb, cr = sum_chroma(columns, cb_at, cr_at, step, x, numbers[p, 16], numbers[p, 17], c_width)
-                put(out, slot, 0, j, x, y + colours[colour, 2] * cr, norm)
-                put(out, slot, 1, j, x, y + colours[colour, 3] * cb + colours[colour, 4] * cr, norm)
-                put(out, slot, 2, j, x, y + colours[colour, 5] * cb, norm)
+                green = y + colours[colour, 3] * cb + colours[colour, 4] * cr
+                put(out, slot, 0, row, column, y + colours[colour, 2] * cr, norm)
+                put(out, slot, 1, row, column, green, norm)
+                put(out, slot, 2, row, column, y + colours[colour, 5] * cb, norm)
             else:
-                put(out, slot, 0, j, x, y, norm)
+                put(out, slot, 0, row, column, y, norm)
 
     return frame_window_cuda
-
-
-class Layout(NamedTuple):
-    """How one size and format lies in the staging buffer; only what the square shows is copied.
-
-    row     (20,) int32, the picture's words with places counted from its begin
-    planes  (rows, columns, first word, pitch in words) of each plane to copy
-    words   of the whole picture
-    shared  bytes of shared memory a block needs
-    """
-
-    row: npt.NDArray[np.int32]
-    planes: tuple[tuple[slice, slice, int, int], ...]
-    words: int
-    shared: int
-
-
-@lru_cache(maxsize=64)
-def layout(width: int, height: int, chroma: Chroma, pixel_aspect: tuple[int, int], size: int) -> Layout:
-    across, down, c_across, c_down = spans(width, height, chroma, pixel_aspect, size)
-    step = 2 if chroma == "nv12" else 1
-    row = np.zeros(TABLE_WIDTH, np.int32)
-    planes, at = [], 0
-    pairs = [(across, down, 1)] + [(c_across, c_down, step)] * (1 if chroma == "nv12" else 2)
-    for x, y, bytes_each in pairs:
-        columns, rows = _seen(x), _seen(y)
-        pitch = -(-_length(columns) * bytes_each // 4)
-        planes.append((rows, columns, at, pitch))
-        at += pitch * _length(rows)
-    places, pitches = [plane[2] for plane in planes], [plane[3] for plane in planes]
-    row[:6] = places[0], pitches[0], places[1], places[-1], pitches[1], step
-    row[8:12] = [_length(part) for rows, columns, *_ in planes[:2] for part in (columns, rows)]
-    numbers = [(s.origin - _seen(s).start, s.extent / s.size) for s in (across, down, c_across, c_down)]
-    row[12:] = np.array(numbers, np.float32).ravel().view(np.int32)
-    return Layout(row, tuple(planes), at, 16 * sum(pitches))
-
-
-def _length(part: slice) -> int:
-    return int(part.stop - part.start)
-
-
-def _seen(span: Span) -> slice:
-    """The samples that any pixel of the square looks at: one more on each side where it is enlarged."""
-    margin = 1 if span.extent < span.size else 0
-    first = max(0, math.floor(span.origin) - margin)
-    return slice(first, min(span.length, math.ceil(span.origin + span.extent) + margin))
 
 
 class FrameWindowBatch:
@@ -177,38 +139,38 @@ class FrameWindowBatch:
         norm = np.stack([1 / std, -np.array(spec.mean[: spec.channels]) / std]).astype(np.float32)
         self._norm = cuda.to_device(norm, self.stream)
 
-    def run(self, pictures: Sequence[Picture], slots: Sequence[int], out: Any) -> None:
+    def run(self, pictures: Sequence[AnyPicture], slots: Sequence[int], out: Any) -> None:
         """Start writing each picture's square into out[slot].
 
-        pictures  checked by the caller (frame_window.checked_planes)
+        pictures  all of the host, checked by the caller (frame_window.checked_planes), or all of this GPU
         out       device array (slots, channels, size, size) float32 or float16, C-contiguous
         raises    StageError: a slot out of range, too many pictures, or one that place() refuses
         """
         if pictures:
             self._staging.run(self.work(pictures, slots, out))
 
-    def work(self, pictures: Sequence[Picture], slots: Sequence[int], out: Any) -> Work:
-        """The same as a part of an upload; one picture or more."""
-        if len(slots) != len(pictures) or not all(0 <= slot < out.shape[0] for slot in slots):
-            rule = f"each picture needs a slot below {out.shape[0]}"
-            raise StageError(rule, got=list(slots), where="frame_window on CUDA")
-        if len(pictures) > _MAX_PICTURES:
-            rule = f"a launch takes at most {_MAX_PICTURES} pictures"
-            raise StageError(rule, got=len(pictures), where="frame_window on CUDA")
+    def work(self, pictures: Sequence[AnyPicture], slots: Sequence[int], out: Any) -> Work:
+        """The same as a part of an upload; one picture or more. Those of the GPU are its last part."""
+        _check_slots(pictures, slots, out)
         layouts = [self.place(picture) for picture in pictures]
         shared = max(each.shared for each in layouts)
         head = len(pictures) * TABLE_WIDTH
-        words = head + sum(each.words for each in layouts)
+        ends = list(accumulate((each.words for each in layouts), initial=head))
+        placed = list(zip(pictures, layouts, ends, strict=False))
 
-        def pack(host: I32) -> None:
-            table, at = host[:head].reshape(-1, TABLE_WIDTH), head
-            for index, (picture, place) in enumerate(zip(pictures, layouts, strict=True)):
+        def fill(host: I32) -> None:
+            table = host[:head].reshape(-1, TABLE_WIDTH)
+            for index, (picture, place, at) in enumerate(placed):
                 table[index] = place.row
                 table[index, [0, 2, 3]] += at
-                table[index, 6] = _colour_index(picture)
-                table[index, 7] = slots[index]
-                _pack(picture.planes, place, host[at : at + place.words].view(np.uint8))
-                at += place.words
+                table[index, 6:8] = colour_and_way(picture), slots[index]
+                if isinstance(picture, Picture):
+                    pack(picture.planes, place, host[at : at + place.words].view(np.uint8))
+
+        def fetch(device: Any) -> None:
+            for picture, place, at in placed:
+                assert isinstance(picture, DevicePicture)
+                fetch_picture(picture, place, device[at - head : at - head + place.words], self.stream)
 
         def launch(device: Any) -> None:
             rows = device[:head].reshape(len(pictures), TABLE_WIDTH)
@@ -218,12 +180,18 @@ class FrameWindowBatch:
             )
             self._again(out)
 
-        self.uploaded_bytes = 4 * words
-        return Work(words, pack, launch)
+        self.uploaded_bytes = 4 * ends[-1]
+        owners = tuple(picture.owner for picture in pictures if isinstance(picture, DevicePicture))
+        if owners:
+            return Work(head, fill, launch, Fetch(ends[-1] - head, fetch, owners))
+        return Work(ends[-1], fill, launch)
 
-    def place(self, picture: Picture) -> Layout:
-        """How a picture lies in the upload. StageError: it is too wide for a block's shared memory."""
-        found = layout(picture.width, picture.height, picture.chroma, picture.pixel_aspect, self.spec.size)
+    def place(self, picture: AnyPicture) -> Layout:
+        """How a picture lies in the upload. StageError: it is too wide for a block's shared memory, or its
+        rows on the GPU do not begin with whole words.
+        """
+        facts = (picture.width, picture.height, picture.chroma, picture.pixel_aspect, self.spec.size)
+        found = layout(*facts, pitches_of(picture) if isinstance(picture, DevicePicture) else None)
         if found.shared > _SHARED_BYTES:
             rule = f"the square of a picture may take {_SHARED_BYTES // 16} words across its planes"
             got, hint = found.shared // 16, "shrink it first"
@@ -235,19 +203,13 @@ class FrameWindowBatch:
         return partial(self._again, out)
 
 
-def _pack(planes: Sequence[U8], place: Layout, target: U8) -> None:
-    """Copy what the square shows, each row padded to whole words."""
-    for plane, (rows, columns, at, pitch) in zip(planes, place.planes, strict=True):
-        seen = plane[rows, columns]
-        lines = target[4 * at : 4 * (at + pitch * len(seen))].reshape(len(seen), 4 * pitch)
-        if plane.ndim == 3:
-            lines[:, : 2 * seen.shape[1]].reshape(*seen.shape)[...] = seen
-        else:
-            lines[:, : seen.shape[1]] = seen
-
-
-def _colour_index(picture: Picture) -> int:
-    return 2 * list(LUMA_SHARE).index(picture.matrix) + picture.full_range
+def _check_slots(pictures: Sequence[AnyPicture], slots: Sequence[int], out: Any) -> None:
+    if len(slots) != len(pictures) or not all(0 <= slot < out.shape[0] for slot in slots):
+        rule = f"each picture needs a slot below {out.shape[0]}"
+        raise StageError(rule, got=list(slots), where="frame_window on CUDA")
+    if len(pictures) > _MAX_PICTURES:
+        rule = f"a launch takes at most {_MAX_PICTURES} pictures"
+        raise StageError(rule, got=len(pictures), where="frame_window on CUDA")
 
 
 def _all_colours() -> F32:

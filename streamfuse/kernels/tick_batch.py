@@ -16,7 +16,7 @@ from streamfuse.kernels.backend import Device
 from streamfuse.kernels.frame_window import checked_planes, frame_window
 from streamfuse.kernels.mfcc import mfcc_with_context
 from streamfuse.kernels.spec import FrameSpec, MfccSpec
-from streamfuse.types import F32, Picture
+from streamfuse.types import F32, AnyPicture
 
 I32 = npt.NDArray[np.int32]
 
@@ -29,12 +29,12 @@ class TickBatch(Protocol):
 
     stream: int | None
 
-    def check(self, picture: Picture) -> None:
+    def check(self, picture: AnyPicture) -> None:
         """StageError where fill() would refuse this picture: before it shares a batch with others."""
 
     def fill(
         self,
-        pictures: Sequence[tuple[int, Picture]],
+        pictures: Sequence[tuple[int, AnyPicture]],
         samples: Sequence[F32],
         numbers: I32,
         into: tuple[Any, Any, Any],
@@ -60,12 +60,12 @@ class HostTickBatch:
     def __init__(self, frame: FrameSpec, sound: MfccSpec) -> None:
         self._frame, self._sound = frame, sound
 
-    def check(self, picture: Picture) -> None:
-        checked_planes(picture, "tick batch")
+    def check(self, picture: AnyPicture) -> None:
+        checked_planes(picture.on_host(), "tick batch")
 
     def fill(
         self,
-        pictures: Sequence[tuple[int, Picture]],
+        pictures: Sequence[tuple[int, AnyPicture]],
         samples: Sequence[F32],
         numbers: I32,
         into: tuple[Any, Any, Any],
@@ -73,7 +73,7 @@ class HostTickBatch:
         shown, heard, told = into
         check_samples(samples, self._sound, heard.shape)
         for row, picture in pictures:
-            frame_window([picture], self._frame, out=shown[row : row + 1])
+            frame_window([picture.on_host()], self._frame, out=shown[row : row + 1])
         for row, part in enumerate(samples):
             mfcc_with_context(part[None], self._sound, out=heard[row : row + 1])
         told[...] = numbers

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
+from streamfuse.errors import StageError
 from streamfuse.kernels.backend import Device
 from streamfuse.kernels.frame_window import checked_planes
 from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
@@ -16,7 +17,7 @@ from streamfuse.kernels.mfcc_cuda import MfccBatch
 from streamfuse.kernels.spec import FrameSpec, MfccSpec
 from streamfuse.kernels.staging import Staging, Work
 from streamfuse.kernels.tick_batch import check_samples
-from streamfuse.types import F32, Picture
+from streamfuse.types import F32, AnyPicture, DevicePicture
 
 I32 = npt.NDArray[np.int32]
 
@@ -25,7 +26,7 @@ class DeviceTickBatch:
     """TickBatch on one GPU, in its primary context, which torch and PyAV use too."""
 
     def __init__(self, frame: FrameSpec, sound: MfccSpec, device: Device) -> None:
-        self._gpu, self._sound = cuda.gpus[device.index], sound
+        self._gpu, self._index, self._sound = cuda.gpus[device.index], device.index, sound
         with self._gpu:
             self._stream = cuda.stream()
             self._staging = Staging(self._stream)
@@ -33,13 +34,17 @@ class DeviceTickBatch:
             self._voices = MfccBatch(sound, 0, self._stream, self._staging)
         self.stream: int | None = _address(self._stream)
 
-    def check(self, picture: Picture) -> None:
-        checked_planes(picture, "tick batch")
+    def check(self, picture: AnyPicture) -> None:
+        if not isinstance(picture, DevicePicture):
+            checked_planes(picture, "tick batch")
+        elif picture.gpu != self._index:
+            rule = "a picture must be on the GPU that the kernels run on"
+            raise StageError(rule, got=f"cuda:{picture.gpu}", where=f"cuda:{self._index}")
         self._frames.place(picture)
 
     def fill(
         self,
-        pictures: Sequence[tuple[int, Picture]],
+        pictures: Sequence[tuple[int, AnyPicture]],
         samples: Sequence[F32],
         numbers: I32,
         into: tuple[Any, Any, Any],
@@ -48,13 +53,18 @@ class DeviceTickBatch:
             shown, heard, told = (_device_array(one) for one in into)
             check_samples(samples, self._sound, heard.shape)
             works = [_copy(numbers, told, self._stream)]
-            if pictures:
-                rows, seen = zip(*pictures, strict=True)
-                works.append(self._frames.work(seen, rows, shown))
             if samples:
                 frames = heard.reshape(heard.shape[0] * heard.shape[1], heard.shape[2])
                 works.append(self._voices.whole_work(list(samples), frames))
-            self._staging.run(*works)
+            self._staging.run(*works, *self._works(pictures, shown))
+
+    def _works(self, pictures: Sequence[tuple[int, AnyPicture]], shown: Any) -> Iterator[Work]:
+        """One launch for the pictures of the host, then one for those that are on the GPU."""
+        for on_gpu in (False, True):
+            there = [pair for pair in pictures if isinstance(pair[1], DevicePicture) is on_gpu]
+            if there:
+                rows, seen = zip(*there, strict=True)
+                yield self._frames.work(seen, rows, shown)
 
 
 def _copy(numbers: I32, target: Any, stream: Any) -> Work:

@@ -146,7 +146,7 @@ class OverlayVideo:
             self._video.add_sound(self._sound.rest())
 
     def _write_frame(self, at_ns: int, frame: VideoFrame, label: Label | None) -> None:
-        picture = frame.render()
+        picture = frame.render().on_host()
         if self._video is None:
             track = self._decoder.info.track("video")
             self._video = _Encoder(self.path, picture, track.fps if track else None, self._sound)

@@ -67,7 +67,7 @@ class RecentTicks:
 
 def tick_digest(tick: Tick) -> bytes:
     """sha256 of all that the analysis gets to see of a tick; not of when and how it came."""
-    head, picture = tick.head, tick.picture
+    head, picture = tick.head, None if tick.picture is None else tick.picture.on_host()
     facts = (head.source, head.session, head.index, head.offset_ns, head.hop_ns, head.video, head.audio)
     looks = None
     if picture is not None:

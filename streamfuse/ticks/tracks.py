@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamfuse.ticks.windows import sample_at, sample_range, samples_of_hop, tick_of
-from streamfuse.types import F32, MS, NS, SAMPLE_NS, AudioChunk, Picture, Presence, VideoFrame
+from streamfuse.types import F32, MS, NS, SAMPLE_NS, AnyPicture, AudioChunk, Presence, VideoFrame
 
 PACE_ITEMS = 15
 """A track's packet duration is the median of this many: one long frame of a variable rate is no trend."""
@@ -73,7 +73,7 @@ class PictureTake(NamedTuple):
     """The video of one tick; end_ns and came are None where there is none."""
 
     presence: Presence
-    picture: Picture | None
+    picture: AnyPicture | None
     end_ns: int | None
     came: Came | None
 
@@ -96,10 +96,10 @@ class _Shot:
     end_ns: int
     came: Came
     frame: VideoFrame | None
-    picture: Picture | None = None
+    picture: AnyPicture | None = None
     used: bool = False
 
-    def render(self) -> Picture:
+    def render(self) -> AnyPicture:
         if self.picture is None:
             assert self.frame is not None
             self.picture = self.frame.render()

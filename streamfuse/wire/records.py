@@ -26,7 +26,7 @@ Record = TypeVar("Record", Label, Event)
 
 
 def tick_parts(seq: int, tick: Tick) -> tuple[TickHeader, bytes]:
-    picture = tick.picture
+    picture = None if tick.picture is None else tick.picture.on_host()
     looks = None
     if picture is not None:
         looks = PictureHeader(picture.chroma, picture.matrix, picture.full_range, picture.pixel_aspect)

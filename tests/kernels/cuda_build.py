@@ -92,13 +92,15 @@ def frame_window_signature(dtype: Any) -> Any:
 
 def kernels() -> dict[str, tuple[Any, Any]]:
     """Every kernel with a signature it is launched with."""
-    from numba import float32
+    from numba import float32, types, uint32
     from numba.core.types import float16
 
+    from streamfuse.kernels.device_planes import narrow_kernel
     from streamfuse.kernels.frame_window_cuda import frame_window_kernel
     from streamfuse.kernels.mfcc_cuda import mfcc_kernel
     from streamfuse.kernels.spec import MfccSpec
 
+    narrow_kernel.cache_clear()
     mfcc_kernel.cache_clear()
     frame_window_kernel.cache_clear()
     colour, luma = frame_window_kernel(3), frame_window_kernel(1)
@@ -108,6 +110,7 @@ def kernels() -> dict[str, tuple[Any, Any]]:
         "frame_window rgb float32": (colour, frame_window_signature(float32)),
         "frame_window rgb float16": (colour, frame_window_signature(float16)),
         "frame_window luma float32": (luma, frame_window_signature(float32)),
+        "narrow": (narrow_kernel(), types.void(uint32[::1], uint32[::1])),
     }
 
 

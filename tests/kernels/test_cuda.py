@@ -11,6 +11,7 @@ pytestmark = pytest.mark.needs_cuda
 
 with contextlib.suppress(ImportError):  # numba-cuda is an extra; without it every test here is skipped
     from tests.kernels.cuda_twins import *  # noqa: F403
+    from tests.kernels.kept_twins import *  # noqa: F403
 
 
 @pytest.mark.parametrize("streams", [1, 7, 256, 4096])

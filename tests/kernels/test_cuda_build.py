@@ -7,7 +7,7 @@ import pytest
 from tests.kernels import cuda_build
 
 NAMES = ["mfcc", "mfcc n_fft=2048", "frame_window rgb float32", "frame_window rgb float16",
-         "frame_window luma float32"]  # fmt: skip
+         "frame_window luma float32", "narrow"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,12 @@ def test_kernel_compiles_without_spills(kernels, name: str, cc, record_property)
     assert (usage.stack, usage.spill_stores, usage.spill_loads, usage.local) == (0, 0, 0, 0), usage
     assert usage.registers <= 80, f"{usage}: fewer than 6 blocks of 128 threads fit a multiprocessor"
     assert usage.shared <= 48 * 1024
+
+
+def test_narrow_counts_in_whole_numbers(kernels) -> None:
+    """numba makes a float64 of an int64 and a uint64."""
+    ptx = cuda_build.to_ptx(*kernels["narrow"], (7, 5))
+    assert ".f64" not in ptx and ".f32" not in ptx
 
 
 def test_frame_window_does_no_float64_arithmetic(kernels) -> None:

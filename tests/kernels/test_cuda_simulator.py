@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_cuda_twins_in_the_simulator() -> None:
+@pytest.mark.parametrize(("file", "least"), [("cuda_twins", 20), ("kept_twins", 15)])
+def test_cuda_twins_in_the_simulator(file: str, least: int) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist",
-               "tests/kernels/cuda_twins.py"]  # fmt: skip
+               f"tests/kernels/{file}.py"]  # fmt: skip
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
     passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed is not None and int(passed[1]) >= 20 and "skipped" not in done.stdout, done.stdout[-500:]
+    assert passed is not None and int(passed[1]) >= least and "skipped" not in done.stdout, done.stdout[-500:]
