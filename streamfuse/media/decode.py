@@ -11,11 +11,12 @@ from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import DecodeConfig, TickConfig
 from streamfuse.errors import SourceLost, SourceRefused, StageError
 from streamfuse.media.demux import Demuxer, Read
+from streamfuse.media.device_frames import Gpu
 from streamfuse.media.faults import PYAV_ERRORS
 from streamfuse.media.gate import Builder, Span
 from streamfuse.media.interleave import Interleave
 from streamfuse.media.limits import MAX_CHANNELS, RATES_HZ
-from streamfuse.media.opening import Input, open_inputs
+from streamfuse.media.opening import Input, no_gpu_decoder, open_inputs
 from streamfuse.media.preroll import Preroll
 from streamfuse.media.probe import pixel_aspect, source_info
 from streamfuse.media.sessions import Sessions
@@ -59,6 +60,7 @@ class Decoder:
         clock: Clock = SYSTEM,
         span: tuple[int, int | None] | None = None,
         video_from_ns: int = 0,
+        keep: bool = False,
     ) -> None:
         self.source, self.mode = source, mode
         self.info = source_info(inputs)
@@ -78,7 +80,7 @@ class Decoder:
         builders: dict[Track, Builder] = {}
         if "video" in self._tracks:
             aspect = pixel_aspect(self._tracks["video"].stream)
-            builders["video"] = VideoBuilder(picture_side, aspect)
+            builders["video"] = VideoBuilder(picture_side, aspect, keep=keep)
         self._audio = AudioBuilder()
         # Live, sound must not wait; and one thread without B-frames, as cameras are decoded, delays nothing.
         self._interleave = Interleave() if not self._live and len(self._tracks) > 1 else None
@@ -221,7 +223,10 @@ class Decoder:
     def _decode_frames(self, track: Track, packet: Any) -> list[Any]:
         try:
             frames: list[Any] = self._tracks[track].context.decode(packet)
-        except PYAV_ERRORS:
+        except PYAV_ERRORS as error:
+            # FFmpeg's word for a profile that the GPU does not decode, where the CPU must not.
+            if isinstance(error, PermissionError) and track == "video" and self._decode.hwaccel != "none":
+                raise no_gpu_decoder(error, self.source) from None
             self._counts["decode_errors"] += 1
             return []
         return frames
@@ -279,6 +284,7 @@ def open_decoder(
     clock: Clock = SYSTEM,
     span: tuple[int, int | None] | None = None,
     video_from_ns: int = 0,
+    keep_on: Gpu | None = None,
 ) -> Decoder:
     """Open a source for decoding.
 
@@ -288,10 +294,11 @@ def open_decoder(
     span           (from, to) in nanoseconds of file time; to None is the end
     video_from_ns  file time before which no picture is wanted, but all sound: decoders of sound keep a state
                    that reaches back seconds, so only from its beginning on is it the same again
+    keep_on        the GPU that decodes, and on which pictures stay; unset: they come to the host
     raises         SourceRefused, SourceLost, BackendError
     """
     decode, ticks = decode or DecodeConfig(), ticks or TickConfig()
-    inputs = open_inputs(source, decode, mode)
+    inputs = open_inputs(source, decode, mode, keep_on)
     return Decoder(
         source,
         inputs,
@@ -303,4 +310,5 @@ def open_decoder(
         clock=clock,
         span=span,
         video_from_ns=video_from_ns,
+        keep=keep_on is not None,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame as AvFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from streamfuse.types import U8, Matrix, Picture
+from streamfuse.media.device_frames import device_picture, gpu_of
+from streamfuse.types import U8, AnyPicture, Matrix, Picture
 
 _HD_HEIGHT = 720
 """Where the stream does not say its matrix: BT.709 from this height on, BT.601 below, as players do."""
@@ -34,15 +37,30 @@ _PLAIN = ("yuv420p", "yuvj420p")
 
 
 class Renderer:
-    """Turns a stream's frames into Pictures whose short side is at most `side`. One thread at a time."""
+    """Turns a stream's frames into Pictures whose short side is at most `side`."""
 
     def __init__(self, side: int, pixel_aspect: tuple[int, int] = (1, 1)) -> None:
         self.side = side
         self.pixel_aspect = pixel_aspect
         self._reformatter = VideoReformatter()
+        self._one = threading.Lock()  # a kept picture may be wanted on the host by another thread
 
     def render(self, frame: Any) -> Picture:
         """The Picture of `frame` (av.VideoFrame, any pixel format, also on a GPU)."""
+        with self._one:
+            return self._render(frame)
+
+    def keep(self, frame: Any) -> AnyPicture:
+        """The picture of `frame` at its full size where it lies, if that is on a GPU and the kernel takes it;
+        else as render().
+        """
+        gpu = gpu_of(frame)
+        if gpu is None:
+            return self.render(frame)
+        look = (*colour_of(frame), self.pixel_aspect, *orientation(frame))
+        return device_picture(frame, gpu, look, partial(self.render, frame)) or self.render(frame)
+
+    def _render(self, frame: Any) -> Picture:
         width, height = frame.width, frame.height
         factor = -(-min(width, height) // self.side)
         matrix, full_range = colour_of(frame)

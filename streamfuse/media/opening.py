@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from streamfuse.clock import SYSTEM
 from streamfuse.config import DecodeConfig
 from streamfuse.errors import BackendError, SourceError, SourceLost, SourceRefused
 from streamfuse.media.certificates import distrust
+from streamfuse.media.device_frames import Gpu
 from streamfuse.media.faults import PYAV_ERRORS, source_error
 from streamfuse.media.limits import check_codec, check_picture, check_sound, decoder_options, open_options
 from streamfuse.media.source import DeviceSource, FileSource, LavfiSource, Source, UrlSource
@@ -55,9 +57,10 @@ class Input:
         self.container.close()
 
 
-def open_inputs(source: Source, decode: DecodeConfig, mode: Mode) -> list[Input]:
+def open_inputs(source: Source, decode: DecodeConfig, mode: Mode, keep_on: Gpu | None = None) -> list[Input]:
     """Open every input of a source and choose its tracks.
 
+    keep_on  the GPU that decodes, and in whose memory frames stay
     returns  one Input, or two for a camera with a microphone and for a test pattern with sound
     raises   SourceRefused, SourceLost; BackendError for a hardware decoder that is not there
     """
@@ -69,7 +72,7 @@ def open_inputs(source: Source, decode: DecodeConfig, mode: Mode) -> list[Input]
     inputs: list[Input] = []
     try:
         for address, form, extra in _addresses(source, decode):
-            inputs.append(_open(source, address, form, extra, decode, mode))
+            inputs.append(_open(source, address, form, extra, decode, mode, keep_on))
         if not any(item.streams for item in inputs):
             wanted = " or ".join(n for n, on in (("video", decode.video), ("audio", decode.audio)) if on)
             raise SourceRefused(f"a source must have a track of {wanted}", got="none", where=source)
@@ -115,9 +118,15 @@ def _file_address(source: FileSource) -> str:
 
 
 def _open(
-    source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
+    source: Source,
+    address: str,
+    form: str | None,
+    extra: dict[str, str],
+    decode: DecodeConfig,
+    mode: Mode,
+    keep_on: Gpu | None,
 ) -> Input:
-    container = _in_time(source, address, form, extra, decode, mode)
+    container = _in_time(source, address, form, extra, decode, mode, keep_on)
     try:
         streams = choose_streams(container, source, decode)
         for stream in container.streams:
@@ -125,19 +134,27 @@ def _open(
                 stream.discard = Discard.all
         for track, stream in streams.items():
             _set_up(stream.codec_context, track, decode, mode)
-    except SourceError:
+        if "video" in streams:
+            _check_accelerated(streams["video"].codec_context, source, decode)
+    except (SourceError, BackendError):
         container.close()
         raise
     return Input(container, streams, Unwrapper(_WRAP_BITS.get(container.format.name)))
 
 
 def _in_time(
-    source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
+    source: Source,
+    address: str,
+    form: str | None,
+    extra: dict[str, str],
+    decode: DecodeConfig,
+    mode: Mode,
+    keep_on: Gpu | None,
 ) -> InputContainer:
     """The opened container. What FFmpeg makes of a wait that it had to give up depends on the protocol."""
     began_ns = SYSTEM.monotonic_ns()
     try:
-        return _container(source, address, form, extra, decode, mode)
+        return _container(source, address, form, extra, decode, mode, keep_on)
     except SourceLost:
         waited_s = min(decode.open_timeout_s, decode.read_timeout_s)
         if SYSTEM.monotonic_ns() - began_ns < waited_s * NS:
@@ -147,26 +164,33 @@ def _in_time(
 
 
 def _container(
-    source: Source, address: str, form: str | None, extra: dict[str, str], decode: DecodeConfig, mode: Mode
+    source: Source,
+    address: str,
+    form: str | None,
+    extra: dict[str, str],
+    decode: DecodeConfig,
+    mode: Mode,
+    keep_on: Gpu | None = None,
 ) -> InputContainer:
     options = open_options(source, decode, mode) | extra
     timeout = (decode.open_timeout_s, decode.read_timeout_s)
-    accel = _accelerator(decode)
+    accel = _accelerator(decode, keep_on)
     try:
-        return av.open(
-            address,
-            "r",
-            format=form,
-            options=options,
-            timeout=timeout,
-            hwaccel=accel,
-            metadata_errors="replace",
-        )
+        with nullcontext() if keep_on is None else keep_on.current():
+            return av.open(
+                address,
+                "r",
+                format=form,
+                options=options,
+                timeout=timeout,
+                hwaccel=accel,
+                metadata_errors="replace",
+            )
     except PYAV_ERRORS as error:
         if accel is not None and getattr(error, "filename", None) is None:
             if not decode.hwaccel_fallback:
-                raise _no_gpu_decoder(error, source) from None
-            log.warning("decoded on the CPU: %s", _no_gpu_decoder(error, source))
+                raise no_gpu_decoder(error, source) from None
+            log.warning("decoded on the CPU: %s", no_gpu_decoder(error, source))
             return _container(source, address, form, extra, _on_the_cpu(decode), mode)
         untrusted = distrust(error, source, decode)
         raise untrusted or source_error(error, source, live=mode == "live") from None
@@ -176,25 +200,40 @@ def _container(
         plain = _container(source, address, form, extra, _on_the_cpu(decode), mode)
         if "video" in choose_streams(plain, source, decode):
             if decode.hwaccel_fallback:
-                log.warning("decoded on the CPU: %s", _no_gpu_decoder(error, source))
+                log.warning("decoded on the CPU: %s", no_gpu_decoder(error, source))
                 return plain
             plain.close()
-            raise _no_gpu_decoder(error, source) from None
+            raise no_gpu_decoder(error, source) from None
         return plain  # sound alone needs no GPU
 
 
-def _accelerator(decode: DecodeConfig) -> HWAccel | None:
+def _accelerator(decode: DecodeConfig, keep_on: Gpu | None) -> HWAccel | None:
     kind, _, index = decode.hwaccel.partition(":")
     if kind == "none":
         return None
-    return HWAccel(kind, device=index or None, allow_software_fallback=decode.hwaccel_fallback)
+    if keep_on is not None:
+        return keep_on.accelerator(fallback=decode.hwaccel_fallback)
+    # In a context of FFmpeg's own. A frame is copied to the host when it is rendered: few of them are.
+    return HWAccel(
+        kind,
+        device=index or None,
+        allow_software_fallback=decode.hwaccel_fallback,
+        options={"primary_ctx": "0"},
+        is_hw_owned=True,
+    )
 
 
 def _on_the_cpu(decode: DecodeConfig) -> DecodeConfig:
     return decode.model_copy(update={"hwaccel": "none"})
 
 
-def _no_gpu_decoder(error: Exception, source: Source) -> BackendError:
+def _check_accelerated(context: Any, source: Source, decode: DecodeConfig) -> None:
+    """PyAV is content where any stream has a decoder of the GPU, be it a cover's."""
+    if decode.hwaccel != "none" and not decode.hwaccel_fallback and not context.is_hwaccel:
+        raise no_gpu_decoder(RuntimeError(f"{context.name}, a decoder of the CPU"), source)
+
+
+def no_gpu_decoder(error: Exception, source: Source) -> BackendError:
     rule = "decode.hwaccel: cuda needs an NVIDIA GPU that decodes this codec"
     hint = "decode.hwaccel: none decodes on the CPU, hwaccel_fallback: true where it must"
     said = source.redact(getattr(error, "strerror", None) or str(error))
@@ -242,6 +281,8 @@ def _set_up(context: Any, track: Track, decode: DecodeConfig, mode: Mode) -> Non
         context.thread_count = 1
         return
     context.options = context.options | decoder_options(decode)
-    context.thread_count = decode.threads_for(mode)
+    # Threads do nothing for a GPU's decoder but take surfaces of it.
+    alone = context.is_hwaccel and not decode.hwaccel_fallback
+    context.thread_count = 1 if alone else decode.threads_for(mode)
     # Frame threads decode faster and answer later: right for a recording, wrong for a camera.
     context.thread_type = "FRAME" if mode == "recorded" else "SLICE"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from streamfuse.media.device_frames import format_name
 from streamfuse.media.frames import Renderer
 from streamfuse.media.opening import Input
 from streamfuse.media.probe import frame_rate
@@ -51,7 +52,7 @@ class TrackReader:
         dur_ns = ticks_to_ns(duration, self._base) if duration else 0
         if not 0 < dur_ns <= 3600 * NS:
             dur_ns = self._frame_ns
-        parameters = (frame.width, frame.height, frame.format.name)
+        parameters = (frame.width, frame.height, format_name(frame))
         return Decoded("video", self._pts_ns(frame, arrival_ns), dur_ns, parameters, frame, arrival_ns)
 
     def audio(self, frame: Any, arrival_ns: int) -> Decoded | None:
@@ -91,14 +92,18 @@ class _PtsGuess:
 
 
 class VideoBuilder:
-    """A frame stays as the decoder made it; only those that a tick uses are ever rendered."""
+    """A frame stays as the decoder made it; only those that a tick uses are ever rendered.
 
-    def __init__(self, picture_side: int, pixel_aspect: tuple[int, int]) -> None:
-        self._renderer = Renderer(picture_side, pixel_aspect)
+    keep  their pictures stay on the GPU that decoded them
+    """
+
+    def __init__(self, picture_side: int, pixel_aspect: tuple[int, int], *, keep: bool = False) -> None:
+        renderer = Renderer(picture_side, pixel_aspect)
+        self._render = renderer.keep if keep else renderer.render
         self._aspect = pixel_aspect
 
     def push(self, item: Decoded, pts_ns: int) -> list[MediaItem]:
-        render = partial(self._renderer.render, item.frame)
+        render = partial(self._render, item.frame)
         still = partial(still_of, item.frame, self._aspect)
         return [VideoFrame(pts_ns, item.dur_ns, render, item.arrival_ns, still)]
 
