@@ -23,7 +23,9 @@ class DecodeConfig(Section):
     """Video decoder threads per source; unset: 1 live (slice threads), twice the cores but at most 8 for a
     recording (frame threads: at two for two cores each waits for the other, 10 % of a 1080p run)."""
     hwaccel: str = Field("none", pattern=r"^(none|cuda(:\d+)?)$")
-    """cuda, cuda:1: video is decoded by that NVIDIA GPU."""
+    """cuda, cuda:1: video is decoded by that NVIDIA GPU. Where one process decodes and analyses (process
+    --inline, the Python API) with its model on a GPU, that is the one, and pictures stay on it, unshrunk;
+    else they are copied to the host."""
     hwaccel_fallback: bool = False
     """Decode on the CPU, with a warning, what that GPU does not decode; else it is an error."""
     allow_codecs: tuple[str, ...] = ()

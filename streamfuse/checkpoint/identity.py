@@ -40,13 +40,20 @@ def identity(
     model_sha256: str,
     device: str,
     span: tuple[int, int | None] | None = None,
+    kept: bool = False,
 ) -> Identity:
-    """Everything that the bytes of a recording's outputs depend on."""
+    """Everything that the bytes of a recording's outputs depend on.
+
+    kept  pictures stay on the GPU that decodes them: they are not shrunk on their way, and answers differ
+          from others' in the third decimal
+    """
     facts: dict[str, Any] = {"name": name, **_input(source), "from_ns": 0, "to_ns": None}
     if span is not None:
         facts["from_ns"], facts["to_ns"] = span
     facts |= {f"decode.{key}": getattr(config.decode, key) for key in _DECODE}
     facts |= {f"outputs.{key}": on for key, on in config.outputs.model_dump().items() if isinstance(on, bool)}
+    if kept:
+        facts["decode.pictures"] = "on the GPU"
     told = {key: str(value) for key, value in facts.items()}
     return {**told, **settings_identity(config, model_sha256=model_sha256, device=device)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import platform
@@ -143,6 +144,17 @@ def _cuda() -> Iterator[Finding]:
         yield Finding("CUDA", "note", "the kernels find a GPU, but this torch is built for the CPU", remedy)
         return
     yield Finding("CUDA", "right", f"{torch.cuda.get_device_name(0)}, numba-cuda {version('numba-cuda')}")
+    yield _nvdec()
+
+
+def _nvdec() -> Finding:
+    """The driver's decoder is a library of its own, which containers get only where they ask for it."""
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError as error:
+        remedy = "in a container, NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+        return Finding("NVDEC", "note", f"decode.hwaccel: cuda does not work: {error}", remedy)
+    return Finding("NVDEC", "right", "the driver has its library: decode.hwaccel: cuda decodes on the GPU")
 
 
 def _cache() -> Iterator[Finding]:

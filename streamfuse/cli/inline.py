@@ -28,6 +28,7 @@ from streamfuse.cli.stop import Stop
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import AppConfig
 from streamfuse.model.runtime import Model, load_model
+from streamfuse.pipeline.on_gpu import stays_on
 from streamfuse.pipeline.recorded import Processing, process_source
 from streamfuse.types import Label
 
@@ -55,9 +56,12 @@ class Run:
 def load(
     config: AppConfig, output: Path, stop: Stop, span: Span | None = None, *, resume: bool = True
 ) -> Run:
-    """Load the model that the configuration names. ModelError where it is refused."""
+    """Load the model that the configuration names. ModelError where it is refused; ConfigError where it is to
+    run on one GPU and the decoder on another.
+    """
     wanted = config.model
     model = load_model(wanted.path, device=wanted.device, sha256=wanted.sha256, threads=wanted.threads)
+    stays_on(config.decode, model.device)
     together = recorded_batch(model, wanted)
     return Run(model, config, output, stop, span, resume, together=together)
 
@@ -73,7 +77,10 @@ def process_recording(run: Run, report: Report, progress: RunProgress) -> None:
             raise job.error
         assert job.source is not None
         facts = run.model.sha256, str(run.model.device)
-        who, found = look_for(report, run.output, run.config, *facts, span=run.span, resume=run.resume)
+        kept = stays_on(run.config.decode, run.model.device) is not None
+        who, found = look_for(
+            report, run.output, run.config, *facts, span=run.span, resume=run.resume, kept=kept
+        )
         if report.status != "done":
             with run.stop.orderly():
                 _process(run, report, progress, who, found)

@@ -37,12 +37,14 @@ def look_for(
     *,
     span: Span | None,
     resume: bool,
+    kept: bool = False,
 ) -> tuple[Identity, Checkpoint | None]:
     """What this run has to say of itself, and the checkpoint that it goes on from, if there is one.
 
     Where the recording is done already, its report says so.
 
     resume  False: what there is, is forgotten
+    kept    pictures stay on the GPU that decodes them
     raises  OutputError where it may not be gone on with; SourceRefused
     """
     job = report.job
@@ -51,7 +53,9 @@ def look_for(
     try:
         if is_read_once(job.source) or not resume:
             CheckpointFile(base).remove()
-        who = identity(job.source, job.name, config, model_sha256=model_sha256, device=device, span=span)
+        who = identity(
+            job.source, job.name, config, model_sha256=model_sha256, device=device, span=span, kept=kept
+        )
     except OSError:  # it cannot be read, and whoever reads it says why
         return {}, None
     found = look(base, who)

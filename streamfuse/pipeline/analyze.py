@@ -17,6 +17,7 @@ from streamfuse.model.runtime import Model
 from streamfuse.pipeline.interpret import Interpreter, loaded_model, new_assembler
 from streamfuse.pipeline.live import LiveTicks, dated, paced
 from streamfuse.pipeline.names import source_name
+from streamfuse.pipeline.on_gpu import stays_on
 from streamfuse.pipeline.recorded import Processing
 from streamfuse.types import NS, Label, Mode
 
@@ -82,6 +83,7 @@ def _live_labels(
         mode="live",
         picture_side=spec.picture_side,
         clock=clock,
+        keep_on=stays_on(config.decode, model.device),
     )
     assembler = new_assembler(name, config.ticks, spec, "live")
     together = recorded_batch(model, config.model)

@@ -14,6 +14,7 @@ from streamfuse.media.source import Source
 from streamfuse.model.runtime import Model
 from streamfuse.pipeline.interpret import Interpreter
 from streamfuse.pipeline.names import source_name
+from streamfuse.pipeline.on_gpu import stays_on
 from streamfuse.pipeline.ticks import RecordedTicks
 from streamfuse.prefetch import Prefetch
 from streamfuse.ticks.resume import RecentTicks, ResumePoint
@@ -67,6 +68,7 @@ class Processing:
             span=span,
             resume=resume,
             clock=clock,
+            keep_on=stays_on(config.decode, model.device),
         )
         together = together or recorded_batch(model, config.model)
         self._preparer, stepper = stages(model, name, max_gap_ms=config.ticks.max_gap_ms, together=together)

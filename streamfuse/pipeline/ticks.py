@@ -10,6 +10,7 @@ from streamfuse.clock import SYSTEM, Clock
 from streamfuse.config import DecodeConfig, TickConfig
 from streamfuse.errors import SourceRefused
 from streamfuse.media.decode import Decoder, open_decoder
+from streamfuse.media.device_frames import Gpu
 from streamfuse.media.probe import SourceInfo
 from streamfuse.media.source import Pacing, Source
 from streamfuse.model.spec import ModelSpec
@@ -29,6 +30,7 @@ class RecordedTicks:
               first from pictures decoded from a key frame not long before, and where they are not the
               same, from the beginning of the recording
     stamps    say in each tick's trace how long it took to be made
+    keep_on   the GPU on which pictures stay (open_decoder)
     info         what is in the source
     position_ns  media time read, from 0
     counters     what was made, dropped, filled and wrong, by name
@@ -52,6 +54,7 @@ class RecordedTicks:
         resume: ResumePoint | None = None,
         stamps: bool = False,
         clock: Clock = SYSTEM,
+        keep_on: Gpu | None = None,
     ) -> None:
         self._source, self._resume = source, resume
         self._stamps, self._clock = stamps, clock
@@ -65,6 +68,7 @@ class RecordedTicks:
             picture_side=spec.picture_side,
             clock=clock,
             span=span,
+            keep_on=keep_on,
         )
         self._new_assembler = partial(
             Assembler,

@@ -154,6 +154,18 @@ def test_doctor_names_each_thing(run: Run, tiny_model: Path) -> None:
     assert ran.out.rstrip().endswith("this machine is right")
 
 
+def test_doctor_looks_for_the_library_of_the_gpus_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(doctor.ctypes, "CDLL", missing)
+    found = doctor._nvdec()
+    assert found.state == "note" and "libnvcuvid.so.1: cannot open" in found.text
+    assert found.remedy is not None and "NVIDIA_DRIVER_CAPABILITIES" in found.remedy
+    monkeypatch.setattr(doctor.ctypes, "CDLL", lambda name: None)
+    assert doctor._nvdec().state == "right"
+
+
 def test_doctor_says_what_to_type_and_exits_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> str:
         return f"OSError: lib{name}.so: cannot open shared object file"
