@@ -16,27 +16,36 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import report
+from recordings import Recording
 
 from streamfuse.batch import AT_ONCE, BatchAnalyzer
-from streamfuse.config import ModelConfig
+from streamfuse.config import DecodeConfig, ModelConfig
+from streamfuse.errors import BackendError
 from streamfuse.kernels.backend import cuda_missing
 from streamfuse.kernels.frame_window import FrameSpec, frame_window
 from streamfuse.kernels.frame_window_cuda import FrameWindowBatch
 from streamfuse.kernels.mfcc import MfccSpec, mfcc_with_context
 from streamfuse.kernels.mfcc_cuda import TABLE_WIDTH, MfccBatch, device_tables, mfcc_kernel, threads_of
 from streamfuse.kernels.mfcc_tables import mfcc_tables
+from streamfuse.media.decode import open_decoder
+from streamfuse.media.device_frames import Gpu
+from streamfuse.media.source import parse_source
 from streamfuse.model.runtime import load_model
-from streamfuse.types import Picture, Tick, TickHead
+from streamfuse.pipeline.on_gpu import stays_on
+from streamfuse.types import Picture, Tick, TickHead, VideoFrame
 
 SPEC, FRAME = MfccSpec(), FrameSpec()
 TICK = 1600
 FRAMES = TICK // SPEC.hop_length
 HOP_NS = 100_000_000
 LAUNCHES = 1 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else 16
+NVDEC = DecodeConfig(hwaccel="cuda", audio=False)
 Rows = list[dict[str, Any]]
 
 
@@ -312,6 +321,51 @@ def bench_full_tick(streams: int, max_batch: int, rounds: int, device: str) -> R
     return [row(case, f"{streams} streams", taken, streams_at_10_hz=round(per_second / 10))]
 
 
+def bench_nvdec(recording: Recording, every: int, rounds: int) -> Rows:
+    """A recording from its file to the windows of one picture in `every`, decoded by the GPU (pictures stay
+    there, or come to the host) and by the CPU. In turns; per picture decoded.
+    """
+    ways = {
+        "NVDEC, pictures stay": (NVDEC, stays_on(NVDEC, "cuda:0")),
+        "NVDEC, pictures copied to the host": (NVDEC, None),
+        "CPU": (DecodeConfig(audio=False), None),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    with TemporaryDirectory() as folder:
+        path = recording.write(Path(folder))
+        _, expected = decoded(path, every, *ways["CPU"])
+        for name in [name for _ in range(rounds + 1) for name in ways]:
+            begin = time.perf_counter()
+            try:
+                pictures, window = decoded(path, every, *ways[name])
+            except BackendError as error:
+                print(f"{name}: {error}")
+                return []
+            taken[name].append(1e3 * (time.perf_counter() - begin) / pictures)
+            check(name, window, expected, 8 / 255 / min(FRAME.std))  # the CPU's is shrunk to bytes first
+    case = f"decode {recording.height}p{recording.fps}, window of one in {every}"
+    return [row(case, name, times[1:], pictures_per_s=1e3 / statistics.median(times[1:]))
+            for name, times in taken.items()]  # fmt: skip
+
+
+def decoded(path: Path, every: int, decode: DecodeConfig, keep_on: Gpu | None) -> tuple[int, np.ndarray]:
+    """The number of pictures, and the last window."""
+    from numba import cuda
+
+    batch, pictures = FrameWindowBatch(FRAME), 0
+    out = cuda.to_device(np.full((1, 3, FRAME.size, FRAME.size), np.nan, np.float32))
+    with open_decoder(
+        parse_source(str(path)), decode=decode, mode="recorded", picture_side=2 * FRAME.size, keep_on=keep_on
+    ) as decoder:
+        for item in decoder:
+            if isinstance(item, VideoFrame):
+                pictures += 1
+                if pictures % every == 0:
+                    batch.run([item.render()], [0], out)
+        batch.stream.synchronize()
+    return pictures, out.copy_to_host()
+
+
 def check(what: str, got: np.ndarray, expected: np.ndarray, bound: float) -> None:
     if not np.abs(got - expected).max() <= bound:  # NaN is no agreement
         raise SystemExit(f"{what}: wrong result, off by {np.abs(got - expected).max()}")
@@ -329,6 +383,8 @@ def main() -> None:
         limit, found = copy_bandwidth(1 if smoke else 1024, rounds)
         rows += found + bench_mfcc(1 if smoke else 1024, rounds, limit)
         rows += bench_frames(1 if smoke else 256, *((16, 12) if smoke else (1920, 1080)), rounds, limit)
+        small, large = Recording(64, 48, 30, 10, 100_000), Recording(1920, 1080, 30, 20, 8_000_000)
+        rows += bench_nvdec(small, 300, 1) if smoke else bench_nvdec(large, 3, min(rounds, 5))
         for streams in (1,) if smoke else (1, 16, 64, 256, 1024):
             rows += bench_tick(streams, rounds)
             for max_batch in sorted({min(streams, ModelConfig().max_batch), streams}):

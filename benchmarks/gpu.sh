@@ -6,7 +6,8 @@ set -u
 cd "$(dirname "$0")/.."
 python=${1:-python}
 export STREAMFUSE_REQUIRE_CUDA=1
-tests=(tests/kernels tests/model tests/test_batch.py tests/test_batch_cuda.py tests/media/test_probe.py)
+tests=(tests/kernels tests/model tests/test_batch.py tests/test_batch_cuda.py tests/test_nvdec.py
+    tests/media/test_probe.py tests/media/test_device_frames.py tests/pipeline/test_on_gpu.py)
 failed=0
 
 "$python" -m pytest -q "${tests[@]}" || failed=1
