@@ -159,9 +159,9 @@ def identity_of(name: str, config: RunConfig, model: ModelFile) -> Identity:
     """What the recording's checkpoint says of this run. OutputError where the recording cannot be read."""
     chosen = config.sources[name]
     source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
-    facts = {"model_sha256": model.sha256, "device": config.model.device}
+    device = config.model.device
     try:
-        return identity(source, name, config, **facts, span=chosen.span_ns)
+        return identity(source, name, config, model_sha256=model.sha256, device=device, span=chosen.span_ns)
     except OSError as error:
         rule = "a recording must stay readable until it is done"
         raise OutputError(rule, got=error.strerror, where=source.display) from error

@@ -19,7 +19,7 @@ from streamfuse.model.spec import ModelSpec
 from streamfuse.training.cache import Progress
 from streamfuse.training.clip_ticks import ticks_of
 from streamfuse.training.datasets.clips import Clip
-from streamfuse.types import U8, Picture
+from streamfuse.types import U8, AnyPicture
 
 I16 = npt.NDArray[np.int16]
 Bools = npt.NDArray[np.bool_]
@@ -119,7 +119,7 @@ class ClipStore:
         pictures: list[U8] = []
         samples: list[I16] = []
         present: list[tuple[bool, bool]] = []
-        last: Picture | None = None
+        last: AnyPicture | None = None
         for tick in ticks_of(clip, self.spec):
             seen = tick.picture if tick.head.video != "missing" else None
             if seen is None:
@@ -128,7 +128,9 @@ class ClipStore:
             elif seen is last:  # a picture that is held is one object
                 pictures.append(pictures[-1])
             else:
-                pictures.append(np.rint(frame_window([seen], self.picture)[0] * 255.0).astype(np.uint8))
+                pictures.append(
+                    np.rint(frame_window([seen.on_host()], self.picture)[0] * 255.0).astype(np.uint8)
+                )
             last = seen
             heard = tick.head.audio != "missing"
             wave = tick.samples[-hop:] if heard else np.zeros(hop, np.float32)
