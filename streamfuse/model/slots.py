@@ -292,7 +292,8 @@ class SlotStepper:
                 for _ in range(GRAPH_WARM_UPS):
                     self._run(bucket)
             torch.cuda.current_stream(self._device).wait_stream(side)
-            with torch.cuda.graph(bucket.graph, pool=self._pool):
+            # Not "global": a decoder in another thread may take memory of the GPU meanwhile (NVDEC).
+            with torch.cuda.graph(bucket.graph, pool=self._pool, capture_error_mode="thread_local"):
                 self._run(bucket)
 
 
