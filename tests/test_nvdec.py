@@ -114,7 +114,8 @@ def test_planes_are_the_memory_that_dlpack_hands_to_torch(tmp_path: Path) -> Non
 
     (picture, *_) = kept(made(tmp_path / "a.mp4", seconds=0.3))
     frame = picture.owner
-    shared = [torch.from_dlpack(plane) for plane in frame.planes]
+    # The capsule: given the plane, torch asks for a stream, which PyAV refuses.
+    shared = [torch.from_dlpack(plane.__dlpack__()) for plane in frame.planes]
     assert [plane.data_ptr() for plane in shared] == [plane.address for plane in picture.planes]
     assert [plane.stride(0) for plane in shared] == [plane.pitch_bytes for plane in picture.planes]
     assert {plane.device.index for plane in shared} == {picture.gpu} == {0}
@@ -179,7 +180,7 @@ def test_live_source_is_analysed_where_it_is_decoded(tiny_model: Path, tmp_path:
 
 @pytest.mark.parametrize("video", [{"pix_fmt": "yuv444p"}, {"video": "ffv1"}], ids=["profile", "codec"])
 def test_what_it_does_not_decode_is_an_error_unless_the_cpu_may(
-    tmp_path: Path, video: dict[str, str]
+    tmp_path: Path, video: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """No NVDEC takes H.264 in 4:4:4; FFV1 is no codec of any."""
     path = made(tmp_path / "a.mkv", **video)
@@ -189,6 +190,7 @@ def test_what_it_does_not_decode_is_an_error_unless_the_cpu_may(
     played = Played(path, decode=DecodeConfig(hwaccel="cuda", hwaccel_fallback=True, **more), keep_on=gpu)
     assert played.indices == list(range(30))
     assert all(isinstance(frame.render(), Picture) for frame in played.frames)
+    assert [line[:20] for line in caplog.messages] == ["decoded on the CPU: "]
 
 
 def test_another_gpu_than_the_models_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Decoder:
         self.pacing: Pacing = "read" if source.ends else "own" if source.paced and not self._ends else "sent"
         self._counts: Counter[str] = Counter()
         self._tracks = {
-            track: TrackReader(item, stream, self._live)
+            track: TrackReader(item, stream, self._live, source)
             for item in inputs
             for track, stream in item.streams.items()
         }

@@ -134,9 +134,7 @@ def _open(
                 stream.discard = Discard.all
         for track, stream in streams.items():
             _set_up(stream.codec_context, track, decode, mode)
-        if "video" in streams:
-            _check_accelerated(streams["video"].codec_context, source, decode)
-    except (SourceError, BackendError):
+    except SourceError:
         container.close()
         raise
     return Input(container, streams, Unwrapper(_WRAP_BITS.get(container.format.name)))
@@ -177,7 +175,7 @@ def _container(
     accel = _accelerator(decode, keep_on)
     try:
         with nullcontext() if keep_on is None else keep_on.current():
-            return av.open(
+            container = av.open(
                 address,
                 "r",
                 format=form,
@@ -205,6 +203,9 @@ def _container(
             plain.close()
             raise no_gpu_decoder(error, source) from None
         return plain  # sound alone needs no GPU
+    if accel is not None:
+        _check_accelerated(container, source, decode)
+    return container
 
 
 def _accelerator(decode: DecodeConfig, keep_on: Gpu | None) -> HWAccel | None:
@@ -227,10 +228,16 @@ def _on_the_cpu(decode: DecodeConfig) -> DecodeConfig:
     return decode.model_copy(update={"hwaccel": "none"})
 
 
-def _check_accelerated(context: Any, source: Source, decode: DecodeConfig) -> None:
+def _check_accelerated(container: InputContainer, source: Source, decode: DecodeConfig) -> None:
     """PyAV is content where any stream has a decoder of the GPU, be it a cover's."""
-    if decode.hwaccel != "none" and not decode.hwaccel_fallback and not context.is_hwaccel:
-        raise no_gpu_decoder(RuntimeError(f"{context.name}, a decoder of the CPU"), source)
+    video: Any = choose_streams(container, source, decode).get("video")
+    if video is None or video.codec_context.is_hwaccel:
+        return
+    missing = no_gpu_decoder(RuntimeError(f"{video.codec_context.name}, a decoder of the CPU"), source)
+    if not decode.hwaccel_fallback:
+        container.close()
+        raise missing
+    log.warning("decoded on the CPU: %s", missing)
 
 
 def no_gpu_decoder(error: Exception, source: Source) -> BackendError:

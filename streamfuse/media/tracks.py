@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
 from streamfuse.media.device_frames import format_name
 from streamfuse.media.frames import Renderer
-from streamfuse.media.opening import Input
+from streamfuse.media.opening import Input, no_gpu_decoder
 from streamfuse.media.probe import frame_rate
 from streamfuse.media.resample import Resampler
+from streamfuse.media.source import Source
 from streamfuse.media.still import still_of
 from streamfuse.media.timeline import Decoded, ticks_to_ns
 from streamfuse.types import F32, MS, NS, AudioChunk, MediaItem, VideoFrame
+
+log = logging.getLogger(__name__)
 
 NO_PTS = -(1 << 62)
 """A frame without a time stamp, until one is interpolated."""
@@ -27,8 +31,9 @@ _MADE_UP_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu", "ivf
 class TrackReader:
     """One track's stream, its clock, and what its decoded frames say of themselves."""
 
-    def __init__(self, item: Input, stream: Any, live: bool) -> None:
+    def __init__(self, item: Input, stream: Any, live: bool, source: Source) -> None:
         self.stream, self.context = stream, stream.codec_context
+        self._source, self._on_gpu = source, stream.type == "video" and self.context.is_hwaccel
         self._base = stream.time_base
         self._unwrap = item.unwrapper
         self.start_ns = 0 if stream.start_time is None else ticks_to_ns(stream.start_time, self._base)
@@ -46,6 +51,10 @@ class TrackReader:
             del self._arrivals[next(iter(self._arrivals))]
 
     def video(self, frame: Any, arrival_ns: int) -> Decoded | None:
+        if self._on_gpu and frame.sw_format is None:  # FFmpeg itself falls back without a word
+            self._on_gpu = False
+            told = no_gpu_decoder(RuntimeError("a profile that it does not decode"), self._source)
+            log.warning("decoded on the CPU: %s", told)
         if self._live and frame.pts is not None:
             arrival_ns = self._arrivals.pop(frame.pts, arrival_ns)
         duration = frame.duration

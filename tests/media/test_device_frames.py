@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -18,6 +17,7 @@ from streamfuse.media import device_frames, opening
 from streamfuse.media.device_frames import Gpu, device_picture, format_name, gpu_of
 from streamfuse.media.frames import Renderer
 from streamfuse.media.source import parse_source
+from streamfuse.media.tracks import TrackReader
 from streamfuse.types import DevicePicture, Picture
 from tests.clips import Clip
 from tests.media.played import Played
@@ -164,13 +164,36 @@ def test_decoder_is_opened_in_the_context_that_the_kernels_run_in(
     assert not accelerator.allow_software_fallback
 
 
-def test_video_that_the_cpu_would_decode_beside_another_stream_that_the_gpu_does_is_an_error() -> None:
+def test_video_that_the_cpu_would_decode_beside_another_stream_that_the_gpu_does_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """PyAV takes AV1 to a decoder of the CPU, and is content with the cover, a JPEG, on the GPU."""
-    source, context = parse_source("a.mp4"), SimpleNamespace(name="libdav1d", is_hwaccel=False)
-    with pytest.raises(BackendError, match=r"decodes this codec, got libdav1d, a decoder of the CPU"):
-        opening._check_accelerated(context, source, DecodeConfig(hwaccel="cuda"))
-    opening._check_accelerated(context, source, DecodeConfig(hwaccel="cuda", hwaccel_fallback=True))
-    opening._check_accelerated(context, source, DecodeConfig())
+    path = Clip(seconds=0.1).write(tmp_path / "a.mp4")
+    source = parse_source(str(path))
+    with av.open(str(path)) as container:
+        may = DecodeConfig(hwaccel="cuda", hwaccel_fallback=True)
+        opening._check_accelerated(container, source, may)
+        with pytest.raises(BackendError, match=r"decodes this codec, got h264, a decoder of the CPU"):
+            opening._check_accelerated(container, source, DecodeConfig(hwaccel="cuda"))
+    (line,) = caplog.messages
+    assert line.startswith("decoded on the CPU: decode.hwaccel: cuda needs an NVIDIA GPU")
+
+
+def test_frames_that_ffmpeg_decoded_on_the_cpu_after_all_are_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = parse_source(str(Clip(seconds=0.1).write(tmp_path / "a.mp4")))
+    (item,) = opening.open_inputs(source, DecodeConfig(audio=False), "recorded")
+    reader = TrackReader(item, item.streams["video"], False, source)
+    frame = frame_of("yuv420p")
+    reader.video(frame, 0)
+    assert not caplog.messages
+    reader._on_gpu = True  # as it is for a decoder of the GPU
+    for _ in range(2):
+        reader.video(frame, 0)
+    item.close()
+    (line,) = caplog.messages
+    assert "got a profile that it does not decode" in line
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
