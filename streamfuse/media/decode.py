@@ -16,7 +16,7 @@ from streamfuse.media.faults import PYAV_ERRORS
 from streamfuse.media.gate import Builder, Span
 from streamfuse.media.interleave import Interleave
 from streamfuse.media.limits import MAX_CHANNELS, RATES_HZ
-from streamfuse.media.opening import Input, no_gpu_decoder, open_inputs
+from streamfuse.media.opening import Input, open_inputs
 from streamfuse.media.preroll import Preroll
 from streamfuse.media.probe import pixel_aspect, source_info
 from streamfuse.media.sessions import Sessions
@@ -73,7 +73,7 @@ class Decoder:
         self.pacing: Pacing = "read" if source.ends else "own" if source.paced and not self._ends else "sent"
         self._counts: Counter[str] = Counter()
         self._tracks = {
-            track: TrackReader(item, stream, self._live, source)
+            track: TrackReader(item, stream, self._live, source, decode)
             for item in inputs
             for track, stream in item.streams.items()
         }
@@ -175,6 +175,8 @@ class Decoder:
         if not self._sessions.done:
             for track in self._tracks:
                 yield from self._push_frames(track, self._decode_frames(track, None), None)
+                if not self._live:
+                    self._tracks[track].ended()
             for item in [] if self._interleave is None else self._interleave.flush():
                 yield from self._place(item)
         items = self._sessions.end()
@@ -224,10 +226,8 @@ class Decoder:
         try:
             frames: list[Any] = self._tracks[track].context.decode(packet)
         except PYAV_ERRORS as error:
-            # FFmpeg's word for a profile that the GPU does not decode, where the CPU must not.
-            if isinstance(error, PermissionError) and track == "video" and self._decode.hwaccel != "none":
-                raise no_gpu_decoder(error, self.source) from None
             self._counts["decode_errors"] += 1
+            self._tracks[track].refused(packet, error)
             return []
         return frames
 

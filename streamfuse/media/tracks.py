@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import Any
 
+from streamfuse.config import DecodeConfig
 from streamfuse.media.device_frames import format_name
 from streamfuse.media.frames import Renderer
-from streamfuse.media.opening import Input, no_gpu_decoder
+from streamfuse.media.gpu_track import GpuTrack
+from streamfuse.media.opening import Input
 from streamfuse.media.probe import frame_rate
 from streamfuse.media.resample import Resampler
 from streamfuse.media.source import Source
 from streamfuse.media.still import still_of
 from streamfuse.media.timeline import Decoded, ticks_to_ns
 from streamfuse.types import F32, MS, NS, AudioChunk, MediaItem, VideoFrame
-
-log = logging.getLogger(__name__)
 
 NO_PTS = -(1 << 62)
 """A frame without a time stamp, until one is interpolated."""
@@ -31,9 +30,9 @@ _MADE_UP_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu", "ivf
 class TrackReader:
     """One track's stream, its clock, and what its decoded frames say of themselves."""
 
-    def __init__(self, item: Input, stream: Any, live: bool, source: Source) -> None:
+    def __init__(self, item: Input, stream: Any, live: bool, source: Source, decode: DecodeConfig) -> None:
         self.stream, self.context = stream, stream.codec_context
-        self._source, self._on_gpu = source, stream.type == "video" and self.context.is_hwaccel
+        self._gpu = GpuTrack(source, decode) if self.context.is_hwaccel else None
         self._base = stream.time_base
         self._unwrap = item.unwrapper
         self.start_ns = 0 if stream.start_time is None else ticks_to_ns(stream.start_time, self._base)
@@ -51,10 +50,8 @@ class TrackReader:
             del self._arrivals[next(iter(self._arrivals))]
 
     def video(self, frame: Any, arrival_ns: int) -> Decoded | None:
-        if self._on_gpu and frame.sw_format is None:  # FFmpeg itself falls back without a word
-            self._on_gpu = False
-            told = no_gpu_decoder(RuntimeError("a profile that it does not decode"), self._source)
-            log.warning("decoded on the CPU: %s", told)
+        if self._gpu is not None:
+            self._gpu.shows(frame)
         if self._live and frame.pts is not None:
             arrival_ns = self._arrivals.pop(frame.pts, arrival_ns)
         duration = frame.duration
@@ -63,6 +60,15 @@ class TrackReader:
             dur_ns = self._frame_ns
         parameters = (frame.width, frame.height, format_name(frame))
         return Decoded("video", self._pts_ns(frame, arrival_ns), dur_ns, parameters, frame, arrival_ns)
+
+    def refused(self, packet: Any, error: Exception) -> None:
+        """The decoder raised this for a packet, None at the end."""
+        if self._gpu is not None and packet is not None and packet.is_keyframe:
+            self._gpu.refuses(error)
+
+    def ended(self) -> None:
+        if self._gpu is not None:
+            self._gpu.ends()
 
     def audio(self, frame: Any, arrival_ns: int) -> Decoded | None:
         rate = frame.sample_rate

@@ -16,8 +16,8 @@ from streamfuse.errors import BackendError
 from streamfuse.media import device_frames, opening
 from streamfuse.media.device_frames import Gpu, device_picture, format_name, gpu_of
 from streamfuse.media.frames import Renderer
+from streamfuse.media.gpu_track import GpuTrack
 from streamfuse.media.source import parse_source
-from streamfuse.media.tracks import TrackReader
 from streamfuse.types import DevicePicture, Picture
 from tests.clips import Clip
 from tests.media.played import Played
@@ -179,21 +179,41 @@ def test_video_that_the_cpu_would_decode_beside_another_stream_that_the_gpu_does
     assert line.startswith("decoded on the CPU: decode.hwaccel: cuda needs an NVIDIA GPU")
 
 
+def gpu_track(*, fallback: bool = False) -> GpuTrack:
+    return GpuTrack(parse_source("a.mp4"), DecodeConfig(hwaccel="cuda", hwaccel_fallback=fallback))
+
+
 def test_frames_that_ffmpeg_decoded_on_the_cpu_after_all_are_told_of_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    source = parse_source(str(Clip(seconds=0.1).write(tmp_path / "a.mp4")))
-    (item,) = opening.open_inputs(source, DecodeConfig(audio=False), "recorded")
-    reader = TrackReader(item, item.streams["video"], False, source)
-    frame = frame_of("yuv420p")
-    reader.video(frame, 0)
-    assert not caplog.messages
-    reader._on_gpu = True  # as it is for a decoder of the GPU
+    track, frame = gpu_track(fallback=True), frame_of("yuv420p")
     for _ in range(2):
-        reader.video(frame, 0)
-    item.close()
+        track.shows(frame)
     (line,) = caplog.messages
-    assert "got a profile that it does not decode" in line
+    assert line.startswith("decoded on the CPU: ") and "got a profile that it does not decode" in line
+
+
+def test_profile_that_the_gpu_does_not_decode_is_an_error_with_the_second_key_frame() -> None:
+    track, error = gpu_track(), av.error.InvalidDataError(1, "Invalid data found")
+    track.refuses(error)
+    with pytest.raises(BackendError, match=r"decodes this codec, got Invalid data found \[a\.mp4\]"):
+        track.refuses(error)
+
+
+def test_recording_of_one_key_frame_that_was_refused_is_an_error_at_its_end() -> None:
+    track = gpu_track()
+    track.ends()
+    track.refuses(av.error.InvalidDataError(1, "Invalid data found"))
+    with pytest.raises(BackendError, match="got no picture of any packet"):
+        track.ends()
+
+
+def test_damaged_key_frames_are_no_missing_decoder_once_a_picture_came_or_where_the_cpu_may() -> None:
+    for track in (gpu_track(), gpu_track(fallback=True)):
+        track.shows(frame_of("yuv420p"))
+        for _ in range(5):
+            track.refuses(av.error.InvalidDataError(1, "Invalid data found"))
+        track.ends()
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
