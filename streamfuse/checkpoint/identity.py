@@ -45,7 +45,7 @@ def identity(
     """Everything that the bytes of a recording's outputs depend on.
 
     kept  pictures stay on the GPU that decodes them: they are not shrunk on their way, and answers differ
-          from others' in the third decimal
+          a little from others'
     """
     facts: dict[str, Any] = {"name": name, **_input(source), "from_ns": 0, "to_ns": None}
     if span is not None:
