@@ -244,7 +244,7 @@ def service_of(config: RunConfig, name: str, wire: Wire, clock: Clock = SYSTEM) 
         raise ConfigError("a decode process needs a source of the run", got=name, hint=f"known: {known}")
     source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
     spec = inspect_model(config.model.path, sha256=config.model.sha256).spec
-    decode, ticks = chosen.decode or config.decode, chosen.ticks or config.ticks
+    decode, ticks = config.of(name).decode, config.of(name).ticks
     sessions = LiveSessions(SessionNumbers(Path(config.run_dir), name))
     keeping = Keeping(config, name, wire, clock) if Keeping.is_wanted(config) else None
     reader = Reader(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamfuse.config import PictureConfig
+from streamfuse.config_live import PictureConfig
 from streamfuse.services.stills import StillMaker
 from streamfuse.types import MS, NS, SessionStart, Still, VideoFrame
 from tests.services.test_parts import StillClock
