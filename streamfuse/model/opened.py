@@ -61,7 +61,8 @@ def _results(node: Any, given: list[Any], values: Values) -> list[Any]:
             return list(given[0])
         case "prim::RaiseException":
             raise ModelError("a model must be expressible in ONNX", got=given[0])
-    return [_operation(node)(given)]
+    made = _operation(node)(given)
+    return list(made) if node.outputsSize() > 1 else [made]
 
 
 def _constant(value: Any) -> Any:
@@ -131,7 +132,7 @@ def _set_item(items: list[Any], at: int, one: Any) -> list[Any]:
 
 
 def _slice_of(x: Tensor, dim: int, start: int | None, end: int | None, step: int) -> Tensor:
-    return x[(*(slice(None),) * dim, slice(start, end, step))]
+    return x[(*(slice(None),) * (dim % x.dim()), slice(start, end, step))]
 
 
 def _index(x: Tensor, indices: list[Tensor | None]) -> Tensor:
@@ -147,8 +148,10 @@ def _to(x: Tensor, kind: Any, *_: Any) -> Tensor:
 
 
 _OF_PLAIN: Mapping[str, Callable[..., Any]] = {
-    **{name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "neg", "eq", "ne", "lt")},
-    **{name: getattr(operator, name) for name in ("gt", "le", "ge")},
+    **{name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "neg", "pow")},
+    **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "gt", "le", "ge")},
+    "div": operator.truediv,
+    "remainder": operator.mod,
     "__not__": operator.not_,
     "__is__": operator.is_,
     "__isnot__": operator.is_not,

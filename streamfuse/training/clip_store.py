@@ -123,7 +123,8 @@ class ClipStore:
         pictures: list[U8] = []
         samples: list[I16] = []
         present: list[list[bool]] = []
-        looker, last = Looker(self.spec), [None] * len(self.spec.views)
+        looker = Looker(self.spec)
+        last: list[Picture | None] = [None] * len(self.spec.views)
         for tick in ticks_of(clip, self.spec):
             (sight,) = looker.push(tick)
             row = [
@@ -144,4 +145,5 @@ class ClipStore:
     def _stored(self, picture: Picture | None) -> U8:
         if picture is None:
             return np.zeros((self.picture.channels, self.picture.size, self.picture.size), np.uint8)
-        return np.rint(frame_window([picture], self.picture)[0] * 255.0).astype(np.uint8)
+        made: U8 = np.rint(frame_window([picture], self.picture)[0] * 255.0).astype(np.uint8)
+        return made

@@ -34,7 +34,7 @@ class Joining:
 
     def loss(self, batch: PairBatch) -> Tensor:
         batch = moved(batch, self.device)
-        gone = self.network.absent.split(self.network.dims)
+        gone = torch.split(self.network.absent, self.network.dims)
         features = [
             torch.where(batch.present[:, m, None], one, gone[m])[:, None]
             for m, one in enumerate(batch.features)

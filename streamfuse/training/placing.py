@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -26,12 +26,15 @@ def refuse_device_that_is_not_there(device: str) -> None:
 
 def moved(batch: Batch, device: str) -> Batch:
     """The same batch with its tensors on a device: a tensor, or a tuple, mapping or dataclass of such."""
+    moving: Any
     if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, tuple):
-        return type(batch)(moved(one, device) for one in batch)  # type: ignore[return-value]
-    if isinstance(batch, dict):
-        return {name: moved(one, device) for name, one in batch.items()}  # type: ignore[return-value]
-    if is_dataclass(batch) and not isinstance(batch, type):
-        return type(batch)(*(moved(getattr(batch, one.name), device) for one in fields(batch)))
-    raise TypeError(f"a batch is made of tensors, got {type(batch).__name__}")
+        moving = batch.to(device)
+    elif isinstance(batch, tuple):
+        moving = tuple(moved(one, device) for one in batch)
+    elif isinstance(batch, dict):
+        moving = {name: moved(one, device) for name, one in batch.items()}
+    elif is_dataclass(batch) and not isinstance(batch, type):
+        moving = type(batch)(*(moved(getattr(batch, one.name), device) for one in fields(batch)))
+    else:
+        raise TypeError(f"a batch is made of tensors, got {type(batch).__name__}")
+    return cast(Batch, moving)
