@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from streamfuse.kernels.spec import MfccSpec
 from streamfuse.model.audio import AudioBranch
+from streamfuse.model.gru_sound import GruSound
 from streamfuse.model.network import Network
 from streamfuse.model.spec import ModelSpec
 from streamfuse.training.branches import branch_state, heads_of
@@ -36,21 +37,23 @@ def set_sound_statistics(network: Network, mixer: SoundMixer, spec: MfccSpec, st
     network.audio.set_statistics(heard)
 
 
-def remember_long(lstm: nn.LSTM) -> None:
+def remember_long(layers: nn.LSTM | nn.GRU) -> None:
     """Begin with gates that remember for 2 frames to 2 s, and not for three frames as they would.
 
     A voice is judged over seconds, 100 frames each; gradients do not find that far back by themselves.
     Source: Tallec and Ollivier, "Can recurrent neural networks warp time?" (arXiv 1804.11188).
     """
+    size = layers.hidden_size
     with torch.no_grad():
-        for layer, longest in enumerate(MEMORY_FRAMES[-lstm.num_layers :]):
-            bias = getattr(lstm, f"bias_hh_l{layer}")
-            size = len(bias) // 4
+        for layer, longest in enumerate(MEMORY_FRAMES[-layers.num_layers :]):
+            bias = getattr(layers, f"bias_hh_l{layer}")
             memory = torch.log(torch.empty(size).uniform_(1.0, longest))
             bias.zero_()
-            bias[:size] = -memory
+            # An LSTM's second gate keeps, its first one lets in; a GRU's second does both.
+            if isinstance(layers, nn.LSTM):
+                bias[:size] = -memory
             bias[size : 2 * size] = memory
-            getattr(lstm, f"bias_ih_l{layer}").zero_()
+            getattr(layers, f"bias_ih_l{layer}").zero_()
 
 
 class Hearing:
@@ -63,7 +66,7 @@ class Hearing:
         self.feelings = nn.Linear(self.audio.features, len(FEELINGS))
         if isinstance(self.audio, AudioBranch):
             # One step a frame; the other branch makes one a tick, and needs no help to look back.
-            remember_long(self.audio.lstm)
+            remember_long(self.audio.gru if isinstance(self.audio, GruSound) else self.audio.lstm)
         self.learned = nn.ModuleList([self.audio, self.feelings, *self.heads.values()]).train().to(device)
         self.spec, self.settings, self.dropout, self.device = spec, settings, dropout, device
         frames = spec.frames_per_tick

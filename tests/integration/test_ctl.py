@@ -144,11 +144,14 @@ def test_reload_restarts_what_changed_and_says_what_waits(run: LiveRun, config: 
     run.until(lambda: run.first_label_ns("left", mark, session), "labels of left again")
     assert run.session("right") == right
     a_config(config, {"left": changed["left"], "right": BARS}, decode={"read_timeout_s": 7})
+    before = {name: run.session(name) for name in ("left", "right")}
     run.process.send_signal(signal.SIGHUP)  # as systemd does
     run.until(
         lambda: "removed new; restarted left, mine, right" in run.stderr.read_text(), "the reload is told"
     )
     assert set(rows(run)) == {"left", "right", "mine"}  # what was added by hand stays
+    for name, old in before.items():
+        run.until(lambda n=name, o=old: run.session(n) > o, f"labels of {name} again")
 
 
 def test_reload_gives_a_source_labels_of_its_own(run: LiveRun, config: Path) -> None:
