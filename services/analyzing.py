@@ -221,7 +221,7 @@ class AnalyzeService:
 
     def _begin(self, source: str) -> None:
         chosen = self._config.sources.get(source)
-        ticks = (chosen.ticks if chosen else None) or self._config.ticks
+        ticks = self._config.of(source).ticks
         analyzer = self._streams.begin(source, ticks.max_gap_ms)
         if self._config.mode == "live":
             return

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from streamfuse.clock import Clock, utc_iso
-from streamfuse.config import LiveOutputConfig, RunConfig
+from streamfuse.config import RunConfig
+from streamfuse.config_live import LiveOutputConfig
 from streamfuse.errors import OutputError
 from streamfuse.labels.events import EventTracker
 from streamfuse.labels.smooth import Labeller
@@ -42,10 +43,9 @@ class SourceOutput:
         attach: Callable[[Event], Event] | None = None,
         unfinished: Unfinished | None = None,
     ) -> None:
-        chosen = config.sources.get(name)
-        gap_ms = ((chosen.ticks if chosen else None) or config.ticks).max_gap_ms
-        self._labeller = Labeller(spec.heads, config.labels, max_gap_ms=gap_ms)
-        self._events = EventTracker(spec.heads, config.labels, max_gap_ms=gap_ms)
+        self.labels, gap_ms = config.of(name).labels, config.of(name).ticks.max_gap_ms
+        self._labeller = Labeller(spec.heads, self.labels, max_gap_ms=gap_ms)
+        self._events = EventTracker(spec.heads, self.labels, max_gap_ms=gap_ms)
         self._trace = config.trace
         self._name, self._sinks, self._clock = name, sinks, clock
         self._attach = attach

@@ -172,6 +172,11 @@ class PublishService:
             self._answers.box.leave(delivery.peer)
 
     def _begin(self, name: str, start: SessionStart) -> None:
+        if name in self._outputs:
+            self._refresh()
+            if self._outputs[name].labels != self._config.of(name).labels:
+                # The process that read it was killed on its way out, so that no end came.
+                self._end(name, End(source=name, complete=False, reason="it was configured otherwise"))
         if name not in self._outputs:
             self._open(name)
         self._status.session(name, start)

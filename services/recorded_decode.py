@@ -190,7 +190,7 @@ def _recorded_service(
     config: RunConfig, name: str, spec: ModelSpec, wire: Wire, clock: Clock = SYSTEM
 ) -> RecordedDecode | None:
     """None: the recording is done."""
-    chosen = config.sources[name]
+    chosen, own = config.sources[name], config.of(name)
     source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
     point: ResumePoint | None = None
     found = None if chosen.output is None else CheckpointFile(Path(chosen.output)).read()
@@ -204,8 +204,8 @@ def _recorded_service(
             source,
             spec,
             name=name,
-            decode=chosen.decode or config.decode,
-            ticks=chosen.ticks or config.ticks,
+            decode=own.decode,
+            ticks=own.ticks,
             span=chosen.span_ns,
             resume=point,
             stamps=config.trace,

@@ -45,10 +45,10 @@ class RecordingOutput:
         gets_on: Callable[[], None] = lambda: None,
     ) -> None:
         self.name, self._config, self._clock = name, config, clock
-        chosen = config.sources[name]
-        gap_ms = (chosen.ticks or config.ticks).max_gap_ms
-        self._labeller = Labeller(model.spec.heads, config.labels, max_gap_ms=gap_ms)
-        self._events = EventTracker(model.spec.heads, config.labels, max_gap_ms=gap_ms)
+        chosen, own = config.sources[name], config.of(name)
+        gap_ms = own.ticks.max_gap_ms
+        self._labeller = Labeller(model.spec.heads, own.labels, max_gap_ms=gap_ms)
+        self._events = EventTracker(model.spec.heads, own.labels, max_gap_ms=gap_ms)
         self._last = (0, -1)
         self._waiting: Carried | None = None
         source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
@@ -63,7 +63,7 @@ class RecordingOutput:
                 self._labeller.state, self._events.state = told.labeller, told.events
                 self._last = (carried.session, carried.index)
         self.outputs = RecordedOutputs(
-            config,
+            own,
             self._base,
             source=source,
             model=model.spec,
@@ -161,7 +161,8 @@ def identity_of(name: str, config: RunConfig, model: ModelFile) -> Identity:
     source = parse_source(chosen.input, allow_hls=chosen.allow_hls)
     device = config.model.device
     try:
-        return identity(source, name, config, model_sha256=model.sha256, device=device, span=chosen.span_ns)
+        own = config.of(name)
+        return identity(source, name, own, model_sha256=model.sha256, device=device, span=chosen.span_ns)
     except OSError as error:
         rule = "a recording must stay readable until it is done"
         raise OutputError(rule, got=error.strerror, where=source.display) from error

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from streamfuse.clock import Clock
-from streamfuse.config import PictureConfig
+from streamfuse.config_live import PictureConfig
 from streamfuse.services.loop import Wake
 from streamfuse.types import NS, SessionStart, Still, VideoFrame
 from streamfuse.wire.broadcast import Publisher

@@ -6,13 +6,15 @@ Unknown keys are errors, units are in the key names, and every number has bounds
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from streamfuse.config_live import LiveOutputConfig, PictureConfig, RecordConfig, WireConfig
 from streamfuse.config_notify import NotifyConfig
-from streamfuse.section import Fraction01, Section
+from streamfuse.section import Fraction01, Section, given, merged
 from streamfuse.types import Mode
 
 
@@ -171,6 +173,8 @@ class SourceConfig(Section):
     """What differs from the run's own, key by key."""
     ticks: TickConfig | None = None
     """Likewise."""
+    labels: LabelConfig | None = None
+    """Likewise, and head by head."""
     analyzer: AnalyzerName = "0"
     """Which analyze process takes its ticks."""
     output: str | None = None
@@ -179,57 +183,10 @@ class SourceConfig(Section):
     """Recorded: only this part, in nanoseconds of file time; None is the end."""
 
 
+OWN = ("decode", "ticks", "labels")
+"""Sections that a source may have of its own."""
+
 Channel = Literal["ticks", "answers", "labels", "progress", "status", "pictures"]
-
-
-class WireConfig(Section):
-    """Where the processes of a run find each other. Unset addresses are sockets in the run directory."""
-
-    keys: str | None = None
-    """Folder of CURVE keys (`streamfuse keys new`); without it only this machine's own addresses are used."""
-    ticks: str | None = None
-    """Decode to analyze; `{analyzer}` stands for the analyze process's name."""
-    answers: str | None = None
-    """Analyze to publish."""
-    labels: str | None = None
-    """Labels and events for whoever subscribes."""
-    progress: str | None = None
-    """How each process is doing, for the supervisor."""
-    status: str | None = None
-    """The same for publish, which makes metrics of it."""
-    pictures: str | None = None
-    """Pictures of the sources, for publish, which shows and keeps them."""
-    drain_s: float = Field(5.0, gt=0, le=60)
-    """How long a process that was asked to stop waits for what is under way."""
-
-
-class LiveOutputConfig(Section):
-    """What publish writes of live sources, beside the labels that it sends to subscribers; and the spare."""
-
-    spare: bool = True
-    """A second analyze process stands by, warm, lest the first one die; off: less memory, slower recovery."""
-    folder: str | None = None
-    """Folder of <source>.jsonl; unset: none are written."""
-    max_bytes: int | None = Field(100_000_000, ge=10_000)
-    """A file that would become longer is set aside."""
-    daily: bool = False
-    """Begin a new file every day (UTC)."""
-    keep: int | None = Field(None, ge=0)
-    """How many older files stay; unset: all."""
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int | None = Field(None, ge=0, le=65_535)
-    """Prometheus metrics, /healthz and /readyz; unset: none."""
-
-
-class PictureConfig(Section):
-    """Pictures for people, made only where something shows or keeps them."""
-
-    fps: float = Field(2.0, gt=0, le=10)
-    """Pictures a second of each source."""
-    width: int = Field(640, ge=64, le=1920)
-    """At most; smaller ones are not enlarged."""
-    quality: int = Field(80, ge=10, le=95)
-    """Of the JPEG."""
 
 
 class ViewConfig(Section):
@@ -245,17 +202,6 @@ class ViewConfig(Section):
     """How far back the timelines reach."""
     max_pages: int = Field(16, ge=1, le=100)
     """Open pages at a time; one more is turned away."""
-
-
-class RecordConfig(Section):
-    """Everything that the decode processes send, kept for `streamfuse replay`."""
-
-    folder: str | None = None
-    """Unset: nothing is recorded."""
-    max_bytes: int = Field(4_000_000_000, ge=1_000_000)
-    """Of each source; the oldest part is removed."""
-    max_s: float | None = Field(None, gt=0)
-    """Likewise by age."""
 
 
 class AppConfig(Section):
@@ -281,15 +227,19 @@ class AppConfig(Section):
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     record: RecordConfig = Field(default_factory=RecordConfig)
 
-    @model_validator(mode="after")
-    def _complete_sources(self) -> Self:
-        for name, source in self.sources.items():
-            own = {
-                "decode": source.decode and source.decode.over(self.decode),
-                "ticks": source.ticks and source.ticks.over(self.ticks),
-            }
-            self.sources[name] = source.model_copy(update=own)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_sources(cls, data: Any) -> Any:
+        """Before anything is checked: what a source leaves open counts when its own keys are."""
+        if not isinstance(data, Mapping) or not isinstance(sources := data.get("sources"), Mapping):
+            return data
+        return {**data, "sources": {name: _completed(source, data) for name, source in sources.items()}}
+
+    def of(self, source: str) -> Self:
+        """The configuration as the source of this name has it: with its own sections, where it has some."""
+        chosen = self.sources.get(source)
+        own = {} if chosen is None else {key: getattr(chosen, key) for key in OWN}
+        return self.model_copy(update={key: section for key, section in own.items() if section is not None})
 
     @property
     def wants_pictures(self) -> bool:
@@ -303,6 +253,15 @@ class AppConfig(Section):
             if name not in used:
                 raise ValueError(f"analyzers.{name} has no source; sources name {', '.join(used) or 'none'}")
         return self
+
+
+def _completed(source: Any, common: Mapping[str, Any]) -> Any:
+    """A source's own sections, with the keys that they leave open as the run has them."""
+    told = given(source)
+    if not isinstance(told, Mapping):
+        return source
+    own = {key: merged(common.get(key), told[key]) for key in OWN if told.get(key) is not None}
+    return {**told, **own}
 
 
 class RunConfig(AppConfig):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +13,15 @@ Fraction01 = Annotated[float, Field(ge=0.0, le=1.0)]
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
-    def over(self, common: Self) -> Self:
-        """This section, with the keys that it leaves open as `common` has them."""
-        return common.model_copy(update={key: getattr(self, key) for key in self.model_fields_set})
+
+def given(value: Any) -> Any:
+    """A section as the data that it was made of, so that keys that were left open are not there."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+
+
+def merged(common: Any, own: Any) -> Any:
+    """`own`, with the keys that it leaves open as `common` has them, at every depth."""
+    common, own = given(common), given(own)
+    if not isinstance(common, Mapping) or not isinstance(own, Mapping):
+        return own
+    return {**common, **{key: merged(common.get(key), value) for key, value in own.items()}}

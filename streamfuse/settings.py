@@ -227,7 +227,10 @@ def _override(data: dict[str, Any], text: str, document: _Document, environment:
 
 def _explain(error: ValidationError, document: _Document) -> ConfigError:
     """The first thing that is wrong, in our words, and how many more there are."""
-    errors = error.errors(include_url=False)
+    told = error.errors(include_url=False)
+    places = {tuple(e["loc"]) for e in told}
+    # A source has the run's keys where it leaves them open: those are told where they stand.
+    errors = [e for e in told if e["loc"][0:1] != ("sources",) or tuple(e["loc"][2:]) not in places]
     # An unknown key often causes the other errors ("missing"), so it is told first.
     first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
     path = _path_in_file(tuple(first["loc"]))
@@ -238,7 +241,7 @@ def _explain(error: ValidationError, document: _Document) -> ConfigError:
         guess = f" (did you mean `{near[0]}`?)" if near else f" (known: {', '.join(sorted(known))})"
         rule = f"unknown key `{_dotted(path)}`{guess if known else ''}"
         return ConfigError(rule, where=document.where(path), hint=more)
-    secret = any(one[: len(path)] == path for one in document.secret)
+    secret = any(one[: len(p)] == p for one in document.secret for p in (path, path[2:]) if p)
     got = "a value from the environment" if secret else _short(first)
     if path[:2] == _TARGETS and isinstance(first["input"], str | dict):
         got = None  # it may be a token

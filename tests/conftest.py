@@ -8,8 +8,12 @@ import subprocess
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from streamfuse.model.runtime import Model
 
 # One thread per process, before torch is imported: results and times then do not depend on the machine.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -90,3 +94,17 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.ts"
     export_model(build_network(spec, dropout=0.0), spec, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Every branch runs for every row, as on CUDA: then company changes no bit of an answer."""
+    from streamfuse.model.export import export_model
+    from streamfuse.model.runtime import load_model
+    from tests.model.networks import random_network, small_spec
+
+    path, spec = tmp_path_factory.mktemp("whole") / "model.ts", small_spec()
+    network = random_network(spec)
+    network.shortcuts = False
+    export_model(network, spec, path)
+    return load_model(path, device="cpu")

@@ -18,13 +18,11 @@ from streamfuse.checkpoint.record import Analysed, decode_analysed, encode
 from streamfuse.config import ModelConfig
 from streamfuse.errors import StageError
 from streamfuse.kernels.spec import FrameSpec
-from streamfuse.model import torchscript
-from streamfuse.model.export import export_model, write_model
 from streamfuse.model.runtime import Model, load_model
-from streamfuse.model.spec import SPEC_FILE, HeadSpec, ModelSpec, StateSpec, VideoSpec
+from streamfuse.model.spec import HeadSpec, ModelSpec, StateSpec, VideoSpec
 from streamfuse.ticks.resume import ResumePoint
 from streamfuse.types import MS, Answer, Mode, Picture, Tick, TickHead
-from tests.model.networks import random_network, small_spec
+from tests.model.networks import model_of
 
 CLOSE = 1e-5
 """Batch size changes the order of float32 sums."""
@@ -65,19 +63,7 @@ def clip_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         warm_ticks=3,
     )
     path = tmp_path_factory.mktemp("clips") / "clips.ts"
-    program = torchscript.freeze(Clips(), keep=("init_state",))
-    write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), path)
-    return load_model(path, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Every branch runs for every row, as on CUDA: then company changes no bit."""
-    path, spec = tmp_path_factory.mktemp("whole") / "model.ts", small_spec()
-    network = random_network(spec)
-    network.shortcuts = False
-    export_model(network, spec, path)
-    return load_model(path, device="cpu")
+    return model_of(Clips(), spec, path)
 
 
 def tick(source: str, index: int, *, session: int = 0, seed: int = 0, shows: bool = True) -> Tick:

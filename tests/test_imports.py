@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # In the order in which data flows; a room may import itself and what stands before it.
 ROOMS = """
-    types errors private clock stage prefetch trace section config_notify config settings media ticks kernels
-    faces model analysis batch
+    types errors private clock stage prefetch trace section config_live config_notify config settings media
+    ticks kernels faces model analysis batch
     labels pipeline sinks checkpoint notify view wire supervise training profiling services cli
 """.split()  # noqa: SIM905, one word a room
 

@@ -19,7 +19,7 @@ from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import Report, Span, goal
 from streamfuse.cli.stop import Stop
 from streamfuse.clock import SYSTEM
-from streamfuse.config import AppConfig, RunConfig, SourceConfig
+from streamfuse.config import OWN, AppConfig, RunConfig, SourceConfig
 from streamfuse.errors import SourceRefused, StreamfuseError
 from streamfuse.supervise.supervisor import Notice, Supervisor
 from streamfuse.types import NS
@@ -53,7 +53,7 @@ class Fleet:
         workers: int,
     ) -> None:
         self._output, self._progress, self._stop, self._span = output, progress, stop, span
-        self._waits = ""
+        self._config, self._waits = config, ""
         self._open: dict[str, Report] = {}
         self._sources: dict[str, SourceConfig] = {}
         self._turns: dict[str, str] = {}
@@ -67,7 +67,6 @@ class Fleet:
             self._open[report.job.name] = report
             self._turns[report.job.name] = worker
             self._sources[report.job.name] = self._source(report.job, analyzer_of(device, worker))
-        self._config = config
 
     def run(self) -> None:
         """Do every job that is not done. Asked to stop, let the processes see off what they have.
@@ -114,7 +113,9 @@ class Fleet:
 
     def _source(self, job: Job, analyzer: str) -> SourceConfig:
         output = str((self._output / job.stem).absolute())
-        return SourceConfig(input=job.text, output=output, span_ns=self._span, analyzer=analyzer)
+        known = self._config.sources.get(job.name)
+        own = {} if known is None else {section: getattr(known, section) for section in OWN}
+        return SourceConfig(input=job.text, output=output, span_ns=self._span, analyzer=analyzer, **own)
 
     def _on_progress(self, progress: Progress) -> None:
         if progress.service == "publish":

@@ -95,12 +95,13 @@ def _process(
     """Begin the recording, or go on after its checkpoint; to its end, or until the run is to stop."""
     job = report.job
     assert job.source is not None
+    config = run.config.of(job.name)
     carried = None if found is None else decode_analysed(found.analysed)
     told = None if found is None else decode_told(found.told)
     source = process_source(
         job.source,
         run.model,
-        run.config,
+        config,
         name=job.name,
         span=run.span,
         resume=None if carried is None else carried.point,
@@ -116,7 +117,7 @@ def _process(
             processing.interpreter.events.state = told.events
         _announce(run, report, progress, told)
         outputs = RecordedOutputs(
-            run.config,
+            config,
             run.output / job.stem,
             source=job.source,
             model=run.model.spec,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from streamfuse.cli.options import MediaTime, config_options, read_config
 from streamfuse.cli.progress import RunProgress
 from streamfuse.cli.recording import ModelFacts, Report, Span, write_summary
 from streamfuse.cli.resume import leave_out_done, step_aside
-from streamfuse.cli.stop import Stopped, stoppable
+from streamfuse.cli.stop import Stop, Stopped, stoppable
 from streamfuse.config import AppConfig, ModelConfig
 from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.model.inspect import inspect_model
@@ -105,42 +106,70 @@ def process_all(
     """
     prepare_folder(output / "summary.json")
     reports = [Report(job) for job in find_jobs(inputs, output)]
-    facts: ModelFacts | None = None
+    command = _Command(reports, output, config, span, resume=resume)
     try:
         with stoppable() as stop, RunProgress(of=len(reports)) as progress:
             for line in filter(None, [step_aside(report, output) for report in reports]):
                 progress.say(line)
             if workers is None:
-                from streamfuse.cli import inline  # torch: 1 s that the parent of processes need not wait
-
-                run = inline.load(config, output, stop, span, resume=resume)
-                facts = ModelFacts(run.model.spec, run.model.sha256, str(run.model.device))
-                for report in reports:
-                    _attempt(partial(inline.process_recording, run), report, progress)
+                command.here(stop, progress)
             else:
-                facts = _inspect(config.model)
-                who = (facts.sha256, facts.device)
-                todo = leave_out_done(reports, output, config, *who, span=span, resume=resume)
-                for report in reports:
-                    if report not in todo:
-                        progress.say(report.line() if report.error is None else f"streamfuse: {report.error}")
-                fleet = Fleet(
-                    todo, output, config, progress, stop=stop, span=span, device=facts.device, workers=workers
-                )
-                fleet.run()
+                command.over_processes(stop, progress, workers)
     except Stopped as stopped:
-        if facts is not None:
-            write_summary(output, facts, reports, stopped_by=stopped.name)
+        command.summarise(stopped_by=stopped.name)
         raise
     except StreamfuseError as error:
         for report in reports:
             if report.status == "stopped":
                 report.fail(error)
-        if facts is not None:
-            write_summary(output, facts, reports)
+        command.summarise()
         raise
-    write_summary(output, facts, reports)
+    command.summarise()
     return 1 if any(report.error for report in reports) else 0
+
+
+@dataclass
+class _Command:
+    """The recordings of one command, and what becomes of them.
+
+    facts  of the model, once it is known; without them nothing is summarised
+    """
+
+    reports: list[Report]
+    output: Path
+    config: AppConfig
+    span: Span | None
+    _: KW_ONLY
+    resume: bool
+    facts: ModelFacts | None = None
+
+    def here(self, stop: Stop, progress: RunProgress) -> None:
+        """One after the other in this process."""
+        from streamfuse.cli import inline  # torch: 1 s that the parent of processes need not wait
+
+        run = inline.load(self.config, self.output, stop, self.span, resume=self.resume)
+        self.facts = ModelFacts(run.model.spec, run.model.sha256, str(run.model.device))
+        for report in self.reports:
+            _attempt(partial(inline.process_recording, run), report, progress)
+
+    def over_processes(self, stop: Stop, progress: RunProgress, workers: int) -> None:
+        """So many at once."""
+        facts = self.facts = _inspect(self.config.model)
+        todo = leave_out_done(
+            self.reports, self.output, self.config, facts.sha256, facts.device,
+            span=self.span, resume=self.resume,
+        )  # fmt: skip
+        for report in self.reports:
+            if report not in todo:
+                progress.say(report.line() if report.error is None else f"streamfuse: {report.error}")
+        Fleet(
+            todo, self.output, self.config, progress,
+            stop=stop, span=self.span, device=facts.device, workers=workers,
+        ).run()  # fmt: skip
+
+    def summarise(self, stopped_by: str | None = None) -> None:
+        if self.facts is not None:
+            write_summary(self.output, self.facts, self.reports, stopped_by=stopped_by)
 
 
 def _inspect(config: ModelConfig) -> ModelFacts:

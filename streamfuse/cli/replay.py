@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,8 +11,8 @@ from urllib.parse import quote
 
 import click
 
-from streamfuse.checkpoint.identity import differences, settings_identity
-from streamfuse.cli.recorder import recorded_config
+from streamfuse.checkpoint.identity import Identity, differences, settings_identity
+from streamfuse.cli.recorder import own_labels, recorded_config
 from streamfuse.cli.stop import stoppable
 from streamfuse.clock import SYSTEM, utc_iso
 from streamfuse.config import AppConfig
@@ -64,7 +65,8 @@ def replay(
     config = recorded_config(facts, settings, folder)
     file = _model(facts, model, folder)
     found = settings_identity(config, model_sha256=file.sha256, device=config.model.device)
-    for difference in differences(facts["identity"], found):
+    then = facts["identity"] | _labels_of(recorded_config(facts, (), folder))
+    for difference in differences(then, found | _labels_of(config)):
         click.echo(f"streamfuse: not as recorded, so labels may differ: {difference}", err=True)
     with stoppable():
         return _replay(facts, config, file, chosen, speed, output, session, events_only)
@@ -104,6 +106,12 @@ def _model(facts: dict[str, Any], given: str | None, folder: Path) -> ModelFile:
     return file
 
 
+def _labels_of(config: AppConfig) -> Identity:
+    """What sources have for themselves, as an identity tells it."""
+    own = own_labels(config).items()
+    return {f"sources.{name}.labels": json.dumps(labels, ensure_ascii=False) for name, labels in own}
+
+
 def _list(chosen: dict[str, Path]) -> None:
     """One line for each session, from the indexes alone."""
     for name, folder in chosen.items():
@@ -141,7 +149,7 @@ def _replay(
     streams = []
     for name, path in chosen.items():
         gap_ms = gaps.get(name, config.ticks.max_gap_ms)
-        one = SourceReplay(name, model, config.labels, max_gap_ms=gap_ms, together=together)
+        one = SourceReplay(name, model, config.of(name).labels, max_gap_ms=gap_ms, together=together)
         streams.append((one, entries(path, one.found, session)))
     with ExitStack() as stack:
         outputs = _Outputs(output, list(chosen), events_only)

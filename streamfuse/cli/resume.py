@@ -53,8 +53,9 @@ def look_for(
     try:
         if is_read_once(job.source) or not resume:
             CheckpointFile(base).remove()
+        own = config.of(job.name)
         who = identity(
-            job.source, job.name, config, model_sha256=model_sha256, device=device, span=span, kept=kept
+            job.source, job.name, own, model_sha256=model_sha256, device=device, span=span, kept=kept
         )
     except OSError:  # it cannot be read, and whoever reads it says why
         return {}, None

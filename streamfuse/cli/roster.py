@@ -10,7 +10,7 @@ from typing import Any
 from streamfuse.cli.launch import check_names, roles, run_config, write_run
 from streamfuse.cli.recorder import describe_recording
 from streamfuse.cli.screen import Screen
-from streamfuse.config import AppConfig, RunConfig, SourceConfig
+from streamfuse.config import OWN, AppConfig, RunConfig, SourceConfig
 from streamfuse.errors import ConfigError
 from streamfuse.media.source import parse_source
 from streamfuse.supervise.supervisor import Slot, Supervisor, Wish
@@ -21,9 +21,8 @@ Sources = Mapping[str, SourceConfig]
 ReadAgain = Callable[[], tuple[AppConfig, dict[str, SourceConfig]]]
 """The configuration as it stands now, file and command line together."""
 
-_BY_SOURCE = ("decode", "ticks")
-"""Sections that a source takes over where it has none of its own: a change restarts these sources alone."""
-_ELSEWHERE = ("sources", "run_dir", *_BY_SOURCE)
+_ELSEWHERE = ("sources", "run_dir", *OWN)
+"""What a reload takes up at once; of OWN, by a restart of the sources that it counts for."""
 
 
 @dataclass
@@ -97,7 +96,7 @@ class Roster:
         now = {name: s for name, s in self.config.sources.items() if name not in old_sources}
         now |= new_sources  # those that `ctl add` brought stay
         before = self.config
-        self._change(now, sections={name: getattr(new, name) for name in _BY_SOURCE})
+        self._change(now, sections={name: getattr(new, name) for name in OWN})
         after, said = self.config.sources, []
         added = [name for name in after if name not in before.sources]
         gone = [name for name in before.sources if name not in after]
@@ -116,8 +115,8 @@ class Roster:
         paused = tuple(name for name in self.config.paused if name in sources)
         base = self.config.model_copy(update={**dict(sections or {}), "paused": paused})
         settled = run_config(base, dict(sources), "live")
+        describe_recording(settled)  # first: it may refuse
         write_run(settled, self.file)  # before anything is started that reads it
-        describe_recording(settled)
         self.config = settled
         self.supervisor.change(roles(settled, self.file))
         self.screen.board.keep(settled.sources)
@@ -126,8 +125,8 @@ class Roster:
         """What the source's own process is told is not what it was."""
 
         def told(config: RunConfig) -> list[Any]:
-            source = config.sources[name]
-            return [source, *(getattr(source, key) or getattr(config, key) for key in _BY_SOURCE)]
+            own = config.of(name)
+            return [config.sources[name], *(getattr(own, key) for key in OWN)]
 
         return told(self.config) != told(before)
 

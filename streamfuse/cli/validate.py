@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from streamfuse.config import AppConfig
 from streamfuse.errors import ConfigError
 from streamfuse.settings import json_schema, load_config
+
+if TYPE_CHECKING:
+    from streamfuse.profiling.floor import HeadFloor
 
 
 @click.command()
@@ -46,16 +50,20 @@ def _latency_lines(config: AppConfig) -> list[str]:
         f"  window: {floor.window_ms:g} ms of picture, {floor.mfcc_window_ms:g} ms of sound, never ahead",
         f"  live, a late track is waited for: {wait}",
     ]
-    for head in floor.heads:
-        event = (
-            "no event at this `enter`" if head.event_ms is None else f"an event after {head.event_ms:g} ms"
-        )
-        lines.append(
-            f"  {head.head}: smoothing {head.smoothing_ms / 1000:g} s; a sudden and certain change is half "
-            f"seen after {head.half_ms:g} ms, {event}"
-        )
+    lines += [f"  {_head_line(head)}" for head in floor.heads]
+    for name in config.sources:
+        own = floor_of(config.of(name), spec).heads
+        lines += [f"  {name}, {_head_line(h)}" for h in own if h not in floor.heads]
     most = min((head.half_ms for head in floor.heads), default=floor.hop_ms)
     lines.append(
         f"  so a label shows a change {most - floor.hop_ms:g} to {most:g} ms after it, on any machine"
     )
     return lines
+
+
+def _head_line(head: HeadFloor) -> str:
+    event = "no event at this `enter`" if head.event_ms is None else f"an event after {head.event_ms:g} ms"
+    return (
+        f"{head.head}: smoothing {head.smoothing_ms / 1000:g} s; a sudden and certain change is half "
+        f"seen after {head.half_ms:g} ms, {event}"
+    )

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from streamfuse.errors import BackendError, ModelError
-from streamfuse.model.export import load_network, write_model
+from streamfuse.model import torchscript
+from streamfuse.model.export import write_model
 from streamfuse.model.inspect import ModelFile
-from streamfuse.model.network import Network
 from streamfuse.model.onnx_runtime import INPUTS, NEXT
+from streamfuse.model.opened import Opened
 from streamfuse.model.spec import SPEC_FILE
 
 OPSET = 17
@@ -26,19 +27,21 @@ OPSET = 17
 class _Flat(nn.Module):
     """The step with flat arguments and results: ONNX has no lists of tensors."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, program: Any) -> None:
         super().__init__()
-        self.network = network
+        self.step = Opened(program)
 
     def forward(self, video: Tensor, audio: Tensor, present: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        logits, fresh = self.network.step(video, audio, present, list(state))
+        logits, fresh = self.step(video, audio, present, list(state))
         return (*logits, *fresh)
 
 
 def export_onnx(file: ModelFile, path: str | os.PathLike[str]) -> None:
     """Write the model as ONNX, with its description in the metadata; the file appears whole or not at all.
 
-    raises  ModelError for a model that has no weights by name, or that the exporter can not express;
+    What is exported is the frozen program, whose weights are in it, whether they are there by name or not.
+
+    raises  ModelError for a model that is not a network of ours, or that the exporter can not express;
             BackendError where onnx is not installed
     """
     try:
@@ -46,15 +49,17 @@ def export_onnx(file: ModelFile, path: str | os.PathLike[str]) -> None:
     except ImportError as error:
         hint = "pip install 'streamfuse[onnx]'"
         raise BackendError("exporting to ONNX needs onnx", got=error, hint=hint) from error
-    network = load_network(file)
-    network.shortcuts = False
     spec = file.spec
+    if spec.network is None or file.format != "torchscript":
+        rule = "exporting to ONNX takes a network of ours"
+        raise ModelError(rule, got=f"{file.format} of someone else", where=file.path)
+    program = torchscript.load(file.data, "cpu")
     states = [one.name for one in spec.state]
     outputs = [*(f"logits.{head.name}" for head in spec.heads), *(NEXT + name for name in states)]
     # Two streams, so that no size of one is taken for a constant.
     inputs = (
         torch.zeros(spec.video_shape(2)), torch.zeros(spec.audio_shape(2)),
-        torch.ones(2, len(spec.views) + 1, dtype=torch.bool), *network.init_state(2),
+        torch.ones(2, len(spec.views) + 1, dtype=torch.bool), *program.init_state(2),
     )  # fmt: skip
     batches = {name: {0: "batch"} for name in (*INPUTS, *(f"logits.{head.name}" for head in spec.heads))}
     for one in spec.state:
@@ -65,7 +70,7 @@ def export_onnx(file: ModelFile, path: str | os.PathLike[str]) -> None:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                _Flat(network).eval(), inputs, buffer, dynamo=False,  # type: ignore[arg-type]
+                _Flat(program).eval(), inputs, buffer, dynamo=False,  # type: ignore[arg-type]
                 opset_version=OPSET,
                 input_names=[*INPUTS, *states], output_names=outputs, dynamic_axes=batches,
             )  # fmt: skip

@@ -50,6 +50,13 @@ def load(data: bytes, device: str) -> Any:
         )
 
 
+def graph_of(program: Any) -> Any:
+    """What the program computes, its functions written out."""
+    graph = program.graph.copy()
+    torch._C._jit_pass_inline(graph)
+    return graph
+
+
 def prepare_process(threads: int) -> None:
     """Set how this process runs programs. Process-wide, and quick to do again.
 

@@ -39,20 +39,12 @@ def build_report(
 
     raises  OutputError where fewer than LEAST_ANSWERS answers lie in it
     """
-    answers = {name: recording.measured(name) for name in sorted(recording.answers)}
-    every = [a for rows in answers.values() for a in rows]
-    if len(every) < LEAST_ANSWERS:
-        hint = "measure for longer (--duration), or take a longer file"
-        raise OutputError(
-            f"a report needs {LEAST_ANSWERS} answers after the warm-up", got=len(every), hint=hint
-        )
-    seconds = (recording.end_ns - recording.begin_ns) / NS
-    paced = rate == "paced"
-    streams = [_stream(name, rows, recording, seconds, hop_ns, paced) for name, rows in answers.items()]
-    uses = [_use(process, recording) for process in recording.processes.values()]
-    samples = _samples(answers, recording)
+    answers, every = _measured(recording)
+    seconds, paced = (recording.end_ns - recording.begin_ns) / NS, rate == "paced"
     media_s = len(every) * hop_ns / NS
-    cpu_s = sum(use.cpu_s for use in uses if use is not None)
+    streams = [_stream(name, rows, recording, seconds, hop_ns, paced) for name, rows in answers.items()]
+    uses = [use for one in recording.processes.values() if (use := _use(one, recording)) is not None]
+    samples = _samples(answers, recording)
     return Report(
         schema=SCHEMA,
         created=created,
@@ -71,21 +63,41 @@ def build_report(
         offered_per_s=round(len(streams) * NS / hop_ns, 3) if paced else None,
         achieved_per_s=round(sum(stream.achieved_per_s for stream in streams), 3),
         realtime_factor=round(media_s / len(answers) / seconds, 3),
-        cpu_s_per_media_s=round(cpu_s / media_s, 4) if cpu_s and seconds >= LEAST_CPU_S else None,
+        cpu_s_per_media_s=_cpu_s(uses, media_s, seconds),
         rss_bytes=max(samples.rss_bytes, default=None),
         ages_ms=_ages(every),
         parts=parts_of([latency_parts(a.head.trace, a.publish_ns) for a in every]),
-        track_parts={
-            t: parts_of([p for a in every if (p := track_parts(a.head.trace, t, a.publish_ns))])
-            for t in TRACKS
-        },
+        track_parts={track: _track_parts(every, track) for track in TRACKS},
         streams=streams,
-        processes=[use for use in uses if use is not None],
+        processes=uses,
         happened=[_happened(mark, recording) for mark in recording.marks if _within(mark, recording)],
         floor=floor,
         environment=environment,
         samples=samples,
     )
+
+
+def _measured(recording: Recording) -> tuple[dict[str, list[Answered]], list[Answered]]:
+    """The answers of the measured part by source, and all of them. Raises OutputError."""
+    answers = {name: recording.measured(name) for name in sorted(recording.answers)}
+    every = [a for rows in answers.values() for a in rows]
+    if len(every) < LEAST_ANSWERS:
+        hint = "measure for longer (--duration), or take a longer file"
+        raise OutputError(
+            f"a report needs {LEAST_ANSWERS} answers after the warm-up", got=len(every), hint=hint
+        )
+    return answers, every
+
+
+def _cpu_s(uses: list[ProcessUse], media_s: float, seconds: float) -> float | None:
+    """Processor seconds for a second of media; None where it cannot be told."""
+    cpu_s = sum(use.cpu_s for use in uses)
+    return round(cpu_s / media_s, 4) if cpu_s and seconds >= LEAST_CPU_S else None
+
+
+def _track_parts(every: list[Answered], track: Track) -> list[Part]:
+    found = [track_parts(a.head.trace, track, a.publish_ns) for a in every]
+    return parts_of([parts for parts in found if parts])
 
 
 def parts_of(rows: list[dict[str, int]]) -> list[Part]:

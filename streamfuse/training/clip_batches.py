@@ -23,14 +23,16 @@ from streamfuse.training.features import log_mel, mfcc_from_log_mel
 from streamfuse.training.settings import ClipSettings
 from streamfuse.types import F32
 
+Bools = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch:
     """B streams of T ticks; a model of clips of K frames gets K - 1 pictures more, before the first tick.
 
-    video    (B, 1, K - 1 + T, C, S, S), normalised as the frame window does it
+    video    (B, V, K - 1 + T, C, S, S), normalised as the frame window does it
     audio    (B, T * n, n_mfcc)
-    present  (B, 2)
+    present  (B, V + 1)
     targets  by head: (B, T, classes), NaN where not known
     """
 
@@ -38,10 +40,6 @@ class ClipBatch:
     audio: Tensor
     present: Tensor
     targets: dict[str, Tensor]
-
-    def to(self, device: str) -> ClipBatch:
-        targets = {name: one.to(device) for name, one in self.targets.items()}
-        return ClipBatch(self.video.to(device), self.audio.to(device), self.present.to(device), targets)
 
 
 class ClipBatches:
@@ -76,7 +74,7 @@ class ClipBatches:
     def _stacked(self, rows: list[tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]]) -> ClipBatch:
         video, audio, present, targets = zip(*rows, strict=True)
         named = {head: torch.stack([one[head] for one in targets]) for head in targets[0]}
-        return ClipBatch(torch.stack(video)[:, None], torch.stack(audio), torch.stack(present), named)
+        return ClipBatch(torch.stack(video), torch.stack(audio), torch.stack(present), named)
 
     def _stream(self, clip: Clip) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         ticks = self.store.read(clip)
@@ -87,15 +85,25 @@ class ClipBatches:
         targets = {
             head.name: self._target(clip, head, places, inside, ticks.count) for head in self.spec.heads
         }
-        present = ticks.present[places[inside]].any(0)
-        fade = self._fate(present) if self.bent else np.ones(2)
+        present = self._there(ticks.present[places[inside]])
+        both = np.array([present[:-1].any(), present[-1]])
+        fade = self._fate(both) if self.bent else np.ones(2)
         sound = self._sound(ticks, start, targets) * np.float32(fade[1])
-        pictures = self._pictures(ticks, places) * float(fade[0])
+        views = [self._pictures(ticks, places, view) for view in range(len(self.spec.views))]
+        pictures = torch.stack(views) * float(fade[0])
         audio = self._mfcc(sound)
-        return pictures, audio, torch.from_numpy(present & (fade > 0)), targets
+        left = np.append(np.repeat(fade[0] > 0, len(views)), fade[1] > 0)
+        return pictures, audio, torch.from_numpy(present & left), targets
+
+    def _there(self, present: Bools) -> Bools:
+        """(V + 1,): what a stream of these ticks has. A face comes and goes, and counts where it is mostly
+        there: the others are there if they are at all.
+        """
+        mostly = np.array([*(view == "face" for view in self.spec.views), False])
+        return np.asarray(np.where(mostly, present.mean(0) >= 0.5, present.any(0)))
 
     def _target(
-        self, clip: Clip, head: HeadSpec, places: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_], n: int
+        self, clip: Clip, head: HeadSpec, places: npt.NDArray[np.int64], inside: Bools, n: int
     ) -> Tensor:
         marks = clip.marks_of(head.name)
         several = head.kind == "sigmoid"
@@ -104,8 +112,8 @@ class ClipBatches:
         found[inside] = full[places[inside]]
         return torch.from_numpy(found)
 
-    def _fate(self, present: npt.NDArray[np.bool_] | np.bool_) -> npt.NDArray[np.float64]:
-        """(picture, sound): 0 is missing; below 1 it fades as the other stays ("softhard" dropout,
+    def _fate(self, present: Bools) -> npt.NDArray[np.float64]:
+        """(pictures, sound): 0 is missing; below 1 it fades as the other stays ("softhard" dropout,
         Chumachenko et al., arXiv 2201.11095)."""
         drawn, settings = self.rng.random(), self.settings
         a = float(self.rng.uniform(0.0, 1.0))
@@ -155,13 +163,16 @@ class ClipBatches:
     def _frames(self) -> int:
         return self.settings.ticks * self.spec.frames_per_tick
 
-    def _pictures(self, ticks: ClipTicks, places: npt.NDArray[np.int64]) -> Tensor:
+    def _pictures(self, ticks: ClipTicks, places: npt.NDArray[np.int64], view: int) -> Tensor:
         """Normalised pictures of the window, and before it those that a clip model looks back on."""
         spec = self.spec.video.picture
         before = self.spec.video.frames - 1
         wanted = np.concatenate([np.arange(places[0] - before, places[0]), places])
         # As the analyzer has it: the first picture stands for those before it, and the last one is held.
-        taken = ticks.pictures[np.clip(wanted, 0, ticks.count - 1)]
+        shown = np.flatnonzero(ticks.present[:, view])
+        if not len(shown):
+            shown = np.arange(1)
+        taken = ticks.pictures[shown[np.clip(np.searchsorted(shown, wanted, "right") - 1, 0, None)], view]
         seen = torch.from_numpy(taken).float() / 255.0
         seen = augment.camera(seen, spec.size, self.rng) if self.bent else shrunk(seen, spec.size)
         shape = (1, spec.channels, 1, 1)

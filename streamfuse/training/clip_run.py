@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import torch
 
-from streamfuse.errors import BackendError, ConfigError
+from streamfuse.errors import ConfigError
 from streamfuse.kernels.spec import FrameSpec
 from streamfuse.model.export import export_model
 from streamfuse.model.lite import LiteBranch
@@ -32,6 +32,7 @@ from streamfuse.training.clip_store import ClipStore
 from streamfuse.training.datasets.clips import Clip, ClipSet
 from streamfuse.training.distil import Teacher
 from streamfuse.training.fit import ClipFit
+from streamfuse.training.placing import refuse_device_that_is_not_there
 from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
 from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import Report
@@ -59,6 +60,7 @@ def clip_model_spec(config: TrainConfig, found: ClipSet) -> ModelSpec:
         preset=ours.preset,
         fusion=ours.fusion,
         sound=ours.sound,
+        views=ours.views,
         picture=picture,
         memory_ticks=ours.memory_ticks,
         name=config.name,
@@ -73,17 +75,17 @@ class ClipRun:
     ) -> None:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise BackendError("training on cuda needs a torch with CUDA", got=f"torch {torch.__version__}")
+        refuse_device_that_is_not_there(config.device)
         self.config, self.work, self.report = config, work, report
         self.dropped = list(found.dropped)
         self.spec = clip_model_spec(config, found)
         self.network: Network = build_network(self.spec, dropout=config.dropout)
         if config.network.pretrained is not None:
-            if not isinstance(self.network.videos[0], LiteBranch):
-                got = config.network.preset
-                raise ConfigError("pretrained weights are for the preset lite", got=got, where="network")
-            load_lite0(self.network.videos[0], Path(config.network.pretrained))
+            for branch in self.network.videos:
+                if not isinstance(branch, LiteBranch):
+                    got = config.network.preset
+                    raise ConfigError("pretrained weights are for the preset lite", got=got, where="network")
+                load_lite0(branch, Path(config.network.pretrained))
         if config.network.frozen:
             freeze_trunk(self.network)
         side = round(ROOM * self.spec.video.picture.size)
@@ -93,6 +95,15 @@ class ClipRun:
         self.tune = [clip for clip in self.clips if clip.part == "tune" and clip.marks]
         if not self.train:
             raise ConfigError("training needs clips to learn from", got="none", hint=_reasons(self.dropped))
+        self._refuse_a_face_view_in_vain()
+
+    def _refuse_a_face_view_in_vain(self) -> None:
+        if "face" not in self.spec.views:
+            return
+        view = self.spec.views.index("face")
+        if not any(self.store.read(clip).present[:, view].any() for clip in self.train):
+            got, hint = f"none in {len(self.train)} clips", "leave `face` out of `network.views`"
+            raise ConfigError("the face view learns from clips with faces", got=got, hint=hint)
 
     def learn(self) -> None:
         """Train, or take the weights that an earlier run of the same settings ended with."""

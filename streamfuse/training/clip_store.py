@@ -1,5 +1,5 @@
-"""Decoded clips for training: one picture and one hop of sound for each tick, kept in one file per clip,
-so that a run that was killed decodes none of them twice."""
+"""Decoded clips for training: a picture of each view and one hop of sound for each tick, kept in one file
+per clip, so that a run that was killed decodes none of them twice."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from streamfuse.analysis import Looker
 from streamfuse.errors import StreamfuseError
 from streamfuse.kernels.frame_window import frame_window
 from streamfuse.kernels.spec import FrameSpec
@@ -30,7 +31,9 @@ FULL = 32767.0
 class ClipTicks:
     """T ticks; what is missing is zeros.
 
-    pictures (T, C, S, S) uint8, full range; samples (T * hop,) int16; present (T, 2) bool: picture, sound
+    pictures  (T, V, C, S, S) uint8, full range, a picture for each view of the model
+    samples   (T * hop,) int16
+    present   (T, V + 1) bool: the views, then the sound
     """
 
     pictures: U8
@@ -107,7 +110,8 @@ class ClipStore:
 
     def _key(self, clip: Clip) -> str:
         """Of all that decides on what is decoded."""
-        said = [str(self.picture), str(self.spec.hop_samples), f"{clip.start_ns} {clip.end_ns} {clip.seed}"]
+        said = [str(self.picture), str(self.spec.views), str(self.spec.hop_samples)]
+        said += [f"{clip.start_ns} {clip.end_ns} {clip.seed}"]
         for path in (clip.video, clip.audio):
             stat = path.stat() if path is not None else None
             said.append(f"{path}" if stat is None else f"{path} {stat.st_size} {stat.st_mtime_ns}")
@@ -118,26 +122,28 @@ class ClipStore:
         hop = self.spec.hop_samples
         pictures: list[U8] = []
         samples: list[I16] = []
-        present: list[tuple[bool, bool]] = []
-        last: AnyPicture | None = None
+        present: list[list[bool]] = []
+        looker = Looker(self.spec)
+        last: list[AnyPicture | None] = [None] * len(self.spec.views)
         for tick in ticks_of(clip, self.spec):
-            seen = tick.picture if tick.head.video != "missing" else None
-            if seen is None:
-                side, channels = self.picture.size, self.picture.channels
-                pictures.append(np.zeros((channels, side, side), np.uint8))
-            elif seen is last:  # a picture that is held is one object
-                pictures.append(pictures[-1])
-            else:
-                pictures.append(
-                    np.rint(frame_window([seen.on_host()], self.picture)[0] * 255.0).astype(np.uint8)
-                )
-            last = seen
-            heard = tick.head.audio != "missing"
-            wave = tick.samples[-hop:] if heard else np.zeros(hop, np.float32)
+            (sight,) = looker.push(tick)
+            row = [
+                pictures[-1][view] if one is last[view] and pictures else self._stored(one)
+                for view, one in enumerate(sight.seen.pictures)
+            ]  # a picture that is held is one object
+            pictures.append(np.stack(row))
+            last = sight.seen.pictures
+            wave = tick.samples[-hop:] if sight.seen.present[-1] else np.zeros(hop, np.float32)
             samples.append(np.rint(np.clip(wave, -1.0, 1.0) * FULL).astype(np.int16))
-            present.append((seen is not None, heard))
+            present.append(sight.seen.present)
         if not present:
-            side = self.picture.size
-            empty = np.empty((0, self.picture.channels, side, side), np.uint8)
-            return ClipTicks(empty, np.empty(0, np.int16), np.empty((0, 2), np.bool_))
+            views, side = len(self.spec.views), self.picture.size
+            empty = np.empty((0, views, self.picture.channels, side, side), np.uint8)
+            return ClipTicks(empty, np.empty(0, np.int16), np.empty((0, views + 1), np.bool_))
         return ClipTicks(np.stack(pictures), np.concatenate(samples), np.array(present, np.bool_))
+
+    def _stored(self, picture: AnyPicture | None) -> U8:
+        if picture is None:
+            return np.zeros((self.picture.channels, self.picture.size, self.picture.size), np.uint8)
+        made: U8 = np.rint(frame_window([picture.on_host()], self.picture)[0] * 255.0).astype(np.uint8)
+        return made

@@ -26,7 +26,7 @@ Answers = dict[str, Tensor]
 class Teacher:
     """Loads the teacher and checks that it can teach this student.
 
-    raises  ConfigError where it takes other pictures or MFCCs, or has no head in common; ModelError
+    raises  ConfigError where it takes other pictures, views or MFCCs, or has no head in common; ModelError
     """
 
     def __init__(self, settings: DistilSettings, student: ModelSpec, device: str) -> None:
@@ -36,6 +36,7 @@ class Teacher:
         for what, theirs, ours in (
             ("pictures", spec.video.picture, student.video.picture),
             ("MFCCs", spec.audio, student.audio),
+            ("views", spec.views, student.views),
             ("ticks", (spec.video.hop_ms, spec.video.frames), (student.video.hop_ms, student.video.frames)),
         ):
             if theirs != ours:
@@ -55,7 +56,7 @@ class Teacher:
         spec = self.model.spec
         present = batch.present.clone()
         if self.settings.sees != "both":
-            present[:, int(self.settings.sees == "video")] = False
+            present[:, -1 if self.settings.sees == "video" else slice(0, -1)] = False
         state = self.model.init_state(len(present))
         said: list[list[Tensor]] = []
         frames, window = spec.frames_per_tick, spec.video.frames

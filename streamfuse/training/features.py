@@ -66,4 +66,4 @@ def log_mel(samples: F32, spec: MfccSpec) -> F32:
 
 def mfcc_from_log_mel(bands: Tensor, spec: MfccSpec) -> Tensor:
     """(..., n_mels) log-mel -> (..., n_mfcc) MFCC."""
-    return bands @ dct_matrix(spec)
+    return bands @ dct_matrix(spec).to(bands.device)

@@ -16,6 +16,7 @@ from streamfuse.training.clip_batches import ClipBatch, ClipBatches
 from streamfuse.training.datasets.clips import Clip
 from streamfuse.training.distil import Teacher
 from streamfuse.training.losses import masked_sigmoid, masked_soft_cross_entropy
+from streamfuse.training.placing import in_bfloat16, moved
 from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import Report, run_stage
 from streamfuse.training.settings import ClipSettings
@@ -61,7 +62,7 @@ class ClipFit:
     def _set_statistics(self) -> None:
         """Whiten by what will be heard. Drawn again by a resumed run, which then takes what it kept."""
         drawn = [self.batches.batch(self.settings.batch) for _ in range(STATISTICS_BATCHES)]
-        heard = torch.cat([one.audio[one.present[:, 1]].flatten(0, 1) for one in drawn])
+        heard = torch.cat([one.audio[one.present[:, -1]].flatten(0, 1) for one in drawn])
         if len(heard):
             self.network.audio.set_statistics(heard.to(self.device))
 
@@ -69,16 +70,14 @@ class ClipFit:
         """The loss of one batch, over chunks through which the state is carried."""
         settings = self.settings
         wanted = self.teacher.answers(batch) if self.teacher is not None and self.network.training else None
-        batch = batch.to(self.device)
+        batch = moved(batch, self.device)
         state = [one.to(self.device) for one in self.network.init_state(len(batch.present))]
         total = torch.zeros((), device=self.device)
         before = self.spec.video.frames - 1
         frames = self.spec.frames_per_tick
         for start in range(0, settings.ticks, settings.chunk_ticks):
             end = min(start + settings.chunk_ticks, settings.ticks)
-            with torch.autocast(
-                self.device, torch.bfloat16, enabled=settings.mixed and self.device == "cuda"
-            ):
+            with in_bfloat16(self.device, settings.mixed and self.device == "cuda"):
                 logits, alone, state = self.network.clip(
                     batch.video[:, :, start : before + end],
                     batch.audio[:, start * frames : end * frames],

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from streamfuse.kernels.spec import FrameSpec
 from streamfuse.model.network import Network
 from streamfuse.model.spec import ModelSpec
+from streamfuse.training.branches import branch_state, heads_of, keep_statistics
 from streamfuse.training.cache import PictureCache
 from streamfuse.training.datasets.meaning import EMOTIONS, FEELINGS, emotion_index
 from streamfuse.training.datasets.recordings import Part
 from streamfuse.training.losses import masked_cross_entropy
 from streamfuse.training.motion import IGNORED, Camera, crop_path
+from streamfuse.training.placing import in_bfloat16, moved
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import Report, held_out, run_stage
+from streamfuse.training.schedule import Groups, Report, held_out, run_stage
 from streamfuse.training.settings import FaceSettings
-from streamfuse.training.stages import branch_state, heads_of, keep_statistics
 
 SCENE_SHARE = 0.1
 """Of what is shown: a part of a scene that the detector could have taken for a face."""
@@ -60,6 +61,44 @@ class Portraits(Camera):
         return shown, torch.tensor(emotions), torch.tensor(feelings)
 
 
+class Reading:
+    """The face view's branch, its head, and one for all feelings that goes with the stage; and their loss.
+
+    The branch begins as the frame's, which has seen faces among much else.
+    """
+
+    def __init__(
+        self, network: Network, spec: ModelSpec, settings: FaceSettings, dropout: float, device: str
+    ) -> None:
+        view = spec.views.index("face")
+        self.branch = network.videos[view]
+        if view > 0:
+            self.branch.load_state_dict(network.videos[0].state_dict())
+        self.emotion = heads_of(network, view, spec)["emotion"]
+        self.feelings = nn.Linear(self.branch.features, len(FEELINGS))
+        self.learned = nn.ModuleList([self.branch, self.feelings, self.emotion]).to(device)
+        keep_statistics(self.learned)
+        self.branch.last.train()
+        self.settings, self.dropout, self.device, self.size = settings, dropout, device, network.size
+
+    @property
+    def groups(self) -> Groups:
+        new = [p for part in (self.branch.last, self.feelings, self.emotion) for p in part.parameters()]
+        rest = [p for p in self.branch.parameters() if all(p is not one for one in new)]
+        return [(rest, self.settings.trunk_rate), (new, 1.0)]
+
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        shown, emotion, feeling = moved(batch, self.device)
+        settings, training = self.settings, self.learned.training
+        state = branch_state(self.branch.state_shapes(self.size), settings.batch, self.device)
+        with in_bfloat16(self.device, settings.bfloat16):
+            feature, _fresh = self.branch.clip(shown, state)
+        y = F.dropout(feature.float()[:, 0], self.dropout, training)
+        smoothing = settings.smoothing if training else 0.0
+        loss = masked_cross_entropy(self.emotion(y), emotion, None, smoothing)
+        return loss + settings.feelings * masked_cross_entropy(self.feelings(y), feeling, None, smoothing)
+
+
 def train_faces(
     network: Network,
     spec: ModelSpec,
@@ -69,37 +108,15 @@ def train_faces(
     report: Report,
     keep: Keeper | None = None,
     held: Portraits | None = None,
+    device: str = "cpu",
 ) -> None:
-    """The face view's branch. It begins as the frame's, which has seen faces among much else.
-
-    held  of held-out groups, to end early by
-    """
-    view = spec.views.index("face")
-    branch = network.videos[view]
-    if view > 0:
-        branch.load_state_dict(network.videos[0].state_dict())
-    heads, feelings = heads_of(network, view, spec), nn.Linear(branch.features, len(FEELINGS))
-    learned = nn.ModuleList([branch, feelings, heads["emotion"]])
-    keep_statistics(learned)
-    branch.last.train()
-    new = [p for part in (branch.last, feelings, heads["emotion"]) for p in part.parameters()]
-    rest = [p for p in branch.parameters() if all(p is not one for one in new)]
-
-    def loss_on(batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        shown, emotion, feeling = batch
-        state = branch_state(branch.state_shapes(network.size), settings.batch)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            feature, _fresh = branch.clip(shown, state)
-        y = F.dropout(feature.float()[:, 0], dropout, learned.training)
-        smoothing = settings.smoothing if learned.training else 0.0
-        loss = masked_cross_entropy(heads["emotion"](y), emotion, None, smoothing)
-        return loss + settings.feelings * masked_cross_entropy(feelings(y), feeling, None, smoothing)
-
+    """Learn to read faces. held: of held-out groups, to end early by. The network is left on the CPU."""
+    stage = Reading(network, spec, settings, dropout, device)
     if keep is not None:
         keep.rngs = (portraits.rng,)
-    groups = [(rest, settings.trunk_rate), (new, 1.0)]
-    check = None if held is None else held_out(partial(held.portraits, settings.batch), loss_on)
+    check = None if held is None else held_out(partial(held.portraits, settings.batch), stage.loss)
     run_stage(
-        "faces", learned, groups, settings, lambda _: loss_on(portraits.portraits(settings.batch)),
-        report, keep=keep, check=check,
+        "faces", stage.learned, stage.groups, settings,
+        lambda _: stage.loss(portraits.portraits(settings.batch)), report, keep=keep, check=check,
     )  # fmt: skip
+    network.cpu()

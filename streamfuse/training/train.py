@@ -1,4 +1,8 @@
-"""From a folder of recordings to a model file: read, learn in three stages, calibrate, export, measure.
+"""From a folder of recordings to a model file: read, learn in stages, calibrate, export, measure.
+
+Each branch first learns alone, with a head of every kind on it (they stay on as auxiliary heads and as
+the votes of late fusion); then the branches stand still and the fusion learns from their features on
+pairs composed by label, with each modality missing in turn.
 
 `python -m streamfuse.training.train -c configs/train/default.yaml --data DIR` is `streamfuse train`.
 Each stage leaves its weights in the work folder; a run that was killed goes on after the last one.
@@ -34,23 +38,20 @@ from streamfuse.training.certainty import (
 from streamfuse.training.datasets.meaning import EMOTIONS, PLACES, SOUNDS
 from streamfuse.training.datasets.recordings import Part, Recordings, read_recordings
 from streamfuse.training.evaluate import SETTLE_TICKS, Score, evaluate, qualities
+from streamfuse.training.hearing import set_sound_statistics, train_sound
+from streamfuse.training.joining import train_fusion
 from streamfuse.training.listen import heard_features, seen_features
 from streamfuse.training.motion import Camera
 from streamfuse.training.pairs import Pairs
+from streamfuse.training.placing import refuse_device_that_is_not_there
 from streamfuse.training.play import play
 from streamfuse.training.portraits import Portraits, train_faces
 from streamfuse.training.pretrained import INPUT_MEAN, INPUT_STD, load_lite0
 from streamfuse.training.resume import Keeper
 from streamfuse.training.schedule import Report
+from streamfuse.training.seeing import FRAME, train_picture
 from streamfuse.training.settings import TrainConfig, division_of
 from streamfuse.training.sound import SoundMixer
-from streamfuse.training.stages import (
-    FRAME,
-    set_sound_statistics,
-    train_fusion,
-    train_picture,
-    train_sound,
-)
 from streamfuse.training.trials import Suite, asked, build_suites
 
 HELD = 100
@@ -86,7 +87,6 @@ def model_spec(config: TrainConfig) -> ModelSpec:
 def refuse_what_is_not_done(config: TrainConfig) -> None:
     """The settings that only training on a list of data sets knows: never passed over in silence."""
     for key, value, only in (
-        ("device", config.device, "cpu"),
         ("network.frozen", config.network.frozen, False),
         ("network.colour", config.network.colour, "luma"),
         ("clips.distil", config.clips.distil, None),
@@ -122,6 +122,7 @@ class Run:
 
     def __init__(self, config: TrainConfig, data: Path, work: Path, report: Report, cached: Progress) -> None:
         refuse_what_is_not_done(config)
+        refuse_device_that_is_not_there(config.device)
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.work, self.report = config, work, report
@@ -153,8 +154,9 @@ class Run:
     def _pairs(self, seed: int, part: Part = "train", share: float = 1.0) -> Pairs:
         settings = self.config.fusion
         clips, streams = (ceil(share * n) for n in (settings.clips, settings.streams))
-        seen = seen_features(self.network, self.spec, self._camera(seed, part), clips, self.report)
-        heard = heard_features(self.network, self.spec, self._mixer(seed + 1, part), streams, self.report)
+        ours, device = (self.network, self.spec), self.config.device
+        seen = seen_features(*ours, self._camera(seed, part), clips, self.report, device)
+        heard = heard_features(*ours, self._mixer(seed + 1, part), streams, self.report, device)
         return Pairs(seen, heard, self.config.seed + seed + 2)
 
     def learn(self) -> None:
@@ -186,24 +188,31 @@ class Run:
         set_sound_statistics(self.network, mixer, self.spec.audio)
         config = self.config
         held = self._mixer(HELD + 1, "tune") if config.sound.patience else None
-        train_sound(self.network, self.spec, mixer, config.sound, config.dropout, self.report, keep, held)
+        train_sound(
+            self.network, self.spec, mixer, config.sound, config.dropout, self.report, keep, held,
+            config.device,
+        )  # fmt: skip
 
     def _see(self, keep: Keeper) -> None:
         config, camera = self.config, self._camera(2)
         held = self._camera(HELD + 2, "tune") if config.picture.patience else None
         train_picture(
-            self.network, self.spec, camera, config.picture, config.dropout, self.report, keep, held
-        )
+            self.network, self.spec, camera, config.picture, config.dropout, self.report, keep, held,
+            config.device,
+        )  # fmt: skip
 
     def _face(self, keep: Keeper) -> None:
         config, portraits = self.config, self._portraits(6)
         held = self._portraits(HELD + 6, "tune") if config.faces.patience else None
-        train_faces(self.network, self.spec, portraits, config.faces, config.dropout, self.report, keep, held)
+        train_faces(
+            self.network, self.spec, portraits, config.faces, config.dropout, self.report, keep, held,
+            config.device,
+        )  # fmt: skip
 
     def _fuse(self, keep: Keeper) -> None:
         settings, pairs = self.config.fusion, self._pairs(3)
         held = self._pairs(HELD + 3, "tune", HELD_SHARE) if settings.patience else None
-        train_fusion(self.network, self.spec, pairs, settings, self.report, keep, held)
+        train_fusion(self.network, self.spec, pairs, settings, self.report, keep, held, self.config.device)
 
     def finish(self, out: Path) -> tuple[ModelSpec, list[Score]]:
         """Calibrate, export, measure what was exported, and write the figures into it."""

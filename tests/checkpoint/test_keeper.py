@@ -13,22 +13,7 @@ from streamfuse.checkpoint.record import Checkpoint, CheckpointFile
 from streamfuse.errors import OutputError
 from streamfuse.types import NS
 from tests.faults.disk import broken_disk
-
-
-class StillClock:
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        self.now_ns += duration_ns
+from tests.hand_clock import HandClock
 
 
 @pytest.fixture
@@ -38,7 +23,7 @@ def file(tmp_path: Path) -> CheckpointFile:
 
 def test_what_a_checkpoint_speaks_of_is_on_disk_before_it(file: CheckpointFile) -> None:
     seen: list[Checkpoint | None] = []
-    keeper = Keeper(file, {"name": "clip"}, 1.0, StillClock())
+    keeper = Keeper(file, {"name": "clip"}, 1.0, HandClock(0))
     keeper.keep(lambda: seen.append(file.read()), b"analysed", b"told")
     keeper.close()
     assert seen == [None]
@@ -46,7 +31,7 @@ def test_what_a_checkpoint_speaks_of_is_on_disk_before_it(file: CheckpointFile) 
 
 
 def test_the_work_goes_on_while_the_disk_is_slow(file: CheckpointFile) -> None:
-    clock, held = StillClock(), threading.Event()
+    clock, held = HandClock(0), threading.Event()
     keeper = Keeper(file, {}, 1.0, clock)
     assert not keeper.due
     clock.now_ns = NS
@@ -62,11 +47,11 @@ def test_the_work_goes_on_while_the_disk_is_slow(file: CheckpointFile) -> None:
 
 
 def test_a_full_disk_skips_and_the_older_checkpoint_stands(file: CheckpointFile) -> None:
-    keeper = Keeper(file, {}, 1.0, StillClock())
+    keeper = Keeper(file, {}, 1.0, HandClock(0))
     keeper.keep(lambda: None, b"1", b"")
     keeper.close()
     assert keeper.written == 1
-    keeper = Keeper(file, {}, 1.0, StillClock())
+    keeper = Keeper(file, {}, 1.0, HandClock(0))
     with broken_disk("write:ENOSPC:1-9", path=".checkpoint"):
         keeper.keep(lambda: None, b"2", b"")
         keeper.close()
@@ -77,7 +62,7 @@ def test_a_failed_sync_is_final(file: CheckpointFile) -> None:
     def fail() -> None:
         raise OutputError("an output must be written whole", got="errno 5 (Input/output error)")
 
-    keeper = Keeper(file, {}, 1.0, StillClock())
+    keeper = Keeper(file, {}, 1.0, HandClock(0))
     keeper.keep(fail, b"1", b"")
     with pytest.raises(OutputError, match="errno 5"):
         keeper.close()
@@ -87,7 +72,7 @@ def test_a_failed_sync_is_final(file: CheckpointFile) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told(file: CheckpointFile) -> None:
-    keeper = Keeper(file, {}, 1.0, StillClock())
+    keeper = Keeper(file, {}, 1.0, HandClock(0))
     with broken_disk("rename:EIO:1", path=".checkpoint"):
         keeper.keep(lambda: None, b"1", b"")
         with pytest.raises(OutputError) as told:

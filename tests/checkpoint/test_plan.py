@@ -13,7 +13,7 @@ import pytest
 
 from streamfuse.checkpoint.identity import differences, identity
 from streamfuse.checkpoint.record import CheckpointFile
-from streamfuse.config import AppConfig
+from streamfuse.config import OWN, AppConfig
 from streamfuse.errors import OutputError
 from streamfuse.media.source import parse_source
 from tests.checkpoint.made import Runs
@@ -176,7 +176,7 @@ def clip_of(media: bytes, clip: Path) -> Path:
 
 def test_identity_takes_in_whatever_the_labels_depend_on(clip: Path) -> None:
     def of(device: str = "cpu", **sections: object) -> dict[str, str]:
-        config = AppConfig.model_validate(sections)
+        config = AppConfig.model_validate(sections).of("clip")
         return identity(parse_source(str(clip)), "clip", config, model_sha256="ab", device=device)
 
     plain = of()
@@ -188,6 +188,10 @@ def test_identity_takes_in_whatever_the_labels_depend_on(clip: Path) -> None:
         "model": {"threads": 2},
     }.items():
         assert len(differences(plain, of(**{section: settings}))) >= 1, section
+        own = {"clip": {"input": "x", section: settings}}
+        if section in OWN:
+            assert of(sources=own) == of(**{section: settings}), section
+            assert of(sources={"another": own["clip"]}) == plain
     # How long to wait and how to share out the work change no label.
     for section, settings in {
         "decode": {"threads": 1, "read_timeout_s": 5.0},

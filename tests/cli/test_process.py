@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,36 @@ def test_configuration_file_is_used_and_options_win(
     assert (ran.code, ran.complaints) == (0, [])
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [".clip.checkpoint", "clip.csv", "clip.labels.jsonl", "summary.json"]
+
+
+def test_recording_has_the_settings_of_the_source_of_its_name(
+    process: Run, run: Run, clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """In this process and over processes, to the same bytes; others do not have them."""
+    other = tmp_path / "other.mp4"
+    shutil.copy(clip, other)
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "labels: {smoothing_s: 5}\nsources: {clip: {input: x, labels: {smoothing_s: 0, raw: true}}}\n"
+    )
+    assert process(clip, other, "-c", file).code == 0
+    common = ("-c", file, "--model", tiny_model, "--device", "cpu")
+    assert run("process", clip, other, "-o", tmp_path / "over", *common).code == 0
+    made = {name: (tmp_path / "out" / f"{name}.labels.jsonl").read_bytes() for name in ("clip", "other")}
+    for name, lines in made.items():
+        assert lines == (tmp_path / "over" / f"{name}.labels.jsonl").read_bytes(), name
+    for line in map(json.loads, made["clip"].splitlines()):
+        assert line["scene"]["score"] == max(line["scene"]["raw"].values())
+    assert b'"raw":' not in made["other"]
+    # What is finished is finished for these settings alone.
+    again = process(clip, "-c", file)
+    assert "done before" in again.err
+    file.write_text(file.read_text().replace("raw: true", "raw: false"))
+    for ran in (process(clip, "-c", file), run("process", clip, "-o", tmp_path / "over", *common)):
+        assert ran.code == 0
+        assert "done before" not in ran.err
+    assert b'"raw":' not in (tmp_path / "out" / "clip.labels.jsonl").read_bytes()
+    assert b'"raw":' not in (tmp_path / "over" / "clip.labels.jsonl").read_bytes()
 
 
 def test_test_pattern_is_a_recording(process: Run, tmp_path: Path) -> None:

@@ -10,20 +10,7 @@ from rich.console import Console
 
 from streamfuse.cli.progress import PLAIN_EVERY_NS, RunProgress, clock_text
 from streamfuse.types import NS
-
-
-class SteppedClock:
-    def __init__(self) -> None:
-        self.now_ns = NS
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        self.now_ns += duration_ns
+from tests.hand_clock import HandClock
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
@@ -32,7 +19,7 @@ def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
 
 
 def test_bar_shows_media_time_speed_and_time_left_of_what_is_asked_for() -> None:
-    clock = SteppedClock()
+    clock = HandClock()
     screen, out = console(terminal=True)
     with RunProgress(of=2, console=screen, clock=clock) as progress:
         progress.begin("film.mp4", 3600 * NS, 3000 * NS)
@@ -46,7 +33,7 @@ def test_bar_shows_media_time_speed_and_time_left_of_what_is_asked_for() -> None
 
 
 def test_pipe_gets_a_line_now_and_then() -> None:
-    clock = SteppedClock()
+    clock = HandClock()
     screen, out = console(terminal=False)
     with RunProgress(of=1, console=screen, clock=clock) as progress:
         progress.begin("film.mp4", None, 60 * NS)

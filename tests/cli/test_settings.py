@@ -212,14 +212,62 @@ def test_source_overrides_single_keys_and_keeps_the_runs_others(tmp_path: Path) 
     (tmp_path / "run.yaml").write_text(
         "decode: {read_timeout_s: 3, threads: 2}\n"
         "ticks: {max_gap_ms: 500}\n"
+        "labels: {enter: 0.8, raw: true, heads: {scene: {smoothing_s: 3, leave: 0.3}, sound: {enter: 0.9}}}\n"
         "sources:\n"
         "  plain: {input: a.mp4}\n"
-        "  own: {input: b.mp4, decode: {threads: 4}, ticks: {hold_max_ms: 7}}\n"
+        "  own: {input: b.mp4, decode: {threads: 4}, ticks: {hold_max_ms: 7},\n"
+        "        labels: {leave: 0.7, threshold: 0.5, heads: {scene: {leave: 0.5}, mood: {enter: 0.5}}}}\n"
     )
     config = load_config(tmp_path / "run.yaml", ["decode.open_timeout_s=9"])
-    assert (config.sources["plain"].decode, config.sources["plain"].ticks) == (None, None)
+    plain = config.sources["plain"]
+    assert (plain.decode, plain.ticks, plain.labels) == (None, None, None)
+    assert config.of("plain") == config.of("of no such name") == config
     for read in (config, AppConfig.model_validate_json(config.model_dump_json())):
         own = read.sources["own"]
         assert own.decode is not None and own.ticks is not None
         assert (own.decode.threads, own.decode.read_timeout_s, own.decode.open_timeout_s) == (4, 3, 9)
         assert (own.ticks.hold_max_ms, own.ticks.max_gap_ms) == (7, 500)
+        labels = read.of("own").labels
+        assert labels == own.labels
+        assert (labels.enter, labels.leave, labels.threshold, labels.raw) == (0.8, 0.7, 0.5, True)
+        scene = labels.head("scene")
+        assert (scene.smoothing_s, scene.leave, labels.head("sound").enter) == (3, 0.5, 0.9)
+        assert (labels.head("mood").enter, labels.head("mood").smoothing_s) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # What a source leaves open counts: each of the two is right alone.
+        (
+            "labels: {enter: 0.8}\nsources:\n  a:\n    input: x\n    labels: {leave: 0.85}\n",
+            "`sources.a.labels`: leave (0.85) must not be above enter (0.8)",
+        ),
+        (
+            "labels: {leave: 0.5}\nsources:\n  a:\n    input: x\n    labels: {enter: 0.45}\n",
+            "`sources.a.labels`: leave (0.5) must not be above enter (0.45)",
+        ),
+        (
+            "sources:\n  a:\n    input: x\n    # own\n    labels: {entr: 0.4}\n",
+            "unknown key `sources.a.labels.entr` (did you mean `enter`?) [config.yaml:5]",
+        ),
+        ("sources: {a: {input: x, labels: 5}}", "`sources.a.labels` must be a valid dictionary"),
+    ],
+)
+def test_mistake_in_what_a_source_has_of_its_own(tmp_path: Path, text: str, told: str) -> None:
+    said = problem(tmp_path, text)
+    assert told in said
+    assert "[config.yaml:" in said
+
+
+def test_mistake_of_the_run_is_told_once_however_many_sources_take_it_over(tmp_path: Path) -> None:
+    text = (
+        "labels: {enter: 7}\n"
+        "sources: {a: {input: x, labels: {raw: true}}, b: {input: y, labels: {raw: true}}}"
+    )
+    assert problem(tmp_path, text) == "`labels.enter` must be less than or equal to 1, got 7 [config.yaml:1]"
+
+
+def test_secret_of_the_run_is_not_quoted_where_a_source_takes_it_over(tmp_path: Path) -> None:
+    text = "labels: {enter: '${LEVEL}'}\nsources: {a: {input: x, labels: {raw: true}}}"
+    assert "geheim" not in problem(tmp_path, text, LEVEL="geheim")

@@ -106,6 +106,18 @@ def test_validate_tells_the_latency_floor(run: Run, tiny_model: Path, tmp_path: 
         assert word in ran.out
 
 
+def test_validate_tells_what_a_source_has_otherwise(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        f"model: {{path: '{tiny_model}'}}\n"
+        "sources: {door: {input: x, labels: {heads: {scene: {smoothing_s: 5}}}}, yard: {input: y}}\n"
+    )
+    ran = run("validate", tmp_path / "c.yaml")
+    assert [line for line in ran.out.splitlines() if "door" in line or "yard" in line] == [
+        "  door, scene: smoothing 5 s; a sudden and certain change is half seen after 3500 ms, "
+        "an event after 5000 ms"
+    ]
+
+
 def test_validate_mistake_is_exit_2(run: Run, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("labels: {entr: 0.5}\n")
     ran = run("validate", tmp_path / "c.yaml")

@@ -134,22 +134,37 @@ def test_reload_restarts_what_changed_and_says_what_waits(run: LiveRun, config: 
     assert ctl(run, "add", "mine=lavfi:allrgb")[0] == 0
     right, session, mark = run.session("right"), run.session("left"), len(run.lines)
     changed = {"left": PATTERN.replace("440", "660"), "right": BARS, "new": BARS}
-    a_config(config, changed, labels={"smoothing_s": 2}, notify={}, model={"threads": 2})
+    a_config(config, changed, trace=False, notify={}, model={"threads": 2})
     code, said = ctl(run, "reload")
     assert (code, said) == (
         0,
-        "added new; restarted left; in effect after a new start of the run: "
-        "labels.smoothing_s, model.threads",
+        "added new; restarted left; in effect after a new start of the run: model.threads, trace",
     )
     run.until(lambda: run.labels("new", after=mark), "labels of new")
     run.until(lambda: run.first_label_ns("left", mark, session), "labels of left again")
     assert run.session("right") == right
     a_config(config, {"left": changed["left"], "right": BARS}, decode={"read_timeout_s": 7})
+    before = {name: run.session(name) for name in ("left", "right")}
     run.process.send_signal(signal.SIGHUP)  # as systemd does
     run.until(
         lambda: "removed new; restarted left, mine, right" in run.stderr.read_text(), "the reload is told"
     )
     assert set(rows(run)) == {"left", "right", "mine"}  # what was added by hand stays
+    for name, old in before.items():
+        run.until(lambda n=name, o=old: run.session(n) > o, f"labels of {name} again")
+
+
+def test_reload_gives_a_source_labels_of_its_own(run: LiveRun, config: Path) -> None:
+    right, session, mark = run.session("right"), run.session("left"), len(run.lines)
+    sources = {name: {"input": row["shown"]} for name, row in rows(run).items() if name != "mine"}
+    sources["left"] |= {"labels": {"raw": True}}
+    config.write_text(json.dumps({"sources": sources, "decode": {"read_timeout_s": 7}}))
+    assert ctl(run, "reload") == (0, "restarted left")
+    run.until(lambda: run.first_label_ns("left", mark, session), "labels of left again")
+    again = [line for line in run.labels("left", after=mark) if line["session"] > session]
+    assert all("raw" in line["scene"] for line in again)
+    assert not any("raw" in line["scene"] for line in run.labels("right", after=mark))
+    assert run.session("right") == right
 
 
 def test_configuration_that_is_wrong_changes_nothing(run: LiveRun, config: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from streamfuse.config import ModelConfig, RunConfig, SourceConfig, WireConfig
+from streamfuse.config import ModelConfig, RunConfig, SourceConfig
+from streamfuse.config_live import WireConfig
 from streamfuse.wire.codec import Message, encode
 from streamfuse.wire.keys import Keys, new_keys
 from streamfuse.wire.transport import Wire

@@ -19,8 +19,9 @@ from streamfuse.config import DecodeConfig
 from streamfuse.errors import SourceError, SourceLost, SourceRefused
 from streamfuse.media.decode import Decoder, open_decoder
 from streamfuse.media.source import Source, parse_source
-from streamfuse.types import MS, NS, AudioChunk, MediaItem, SessionStart, TrackEnd, VideoFrame
+from streamfuse.types import MS, AudioChunk, MediaItem, SessionStart, TrackEnd, VideoFrame
 from tests.clips import Clip, index_picture, read_index
+from tests.hand_clock import HandClock
 from tests.media.servers import Tcp, content, hold, http_server, rtsp, status, stream, tcp_server
 
 pytestmark = pytest.mark.timeout(60)
@@ -262,25 +263,9 @@ def test_mpegts_over_udp(tmp_path: Path) -> None:
     assert isinstance(error, SourceLost)
 
 
-class FakeClock:
-    """Monotonic time that stands still but for steps that the test makes."""
-
-    def __init__(self) -> None:
-        self.now_ns = 1000 * NS
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        self.now_ns += duration_ns
-
-
 def test_an_mjpeg_camera_is_as_old_as_its_arrival() -> None:
     """Multipart JPEG has no time stamps; FFmpeg would make up 25 frames a second."""
-    clock = FakeClock()
+    clock = HandClock()
 
     parts: list[bytes] = []
     for index in range(40):
@@ -313,7 +298,7 @@ def test_an_mjpeg_camera_is_as_old_as_its_arrival() -> None:
 def test_arrival_is_that_of_the_frames_own_packet(tmp_path: Path) -> None:
     """With B-frames a frame comes out packets later than it went in."""
     data = ts(tmp_path, b_frames=2, audio=None)
-    clock = FakeClock()
+    clock = HandClock()
     with http_server({"/cam.ts": content(data)}) as http:
         decoder = live(http.url("/cam.ts"), clock=clock)
         seen: dict[int, int] = {}

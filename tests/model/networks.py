@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamfuse.kernels.spec import FrameSpec
+from streamfuse.model import torchscript
+from streamfuse.model.export import write_model
 from streamfuse.model.network import Network, build_network, network_spec
-from streamfuse.model.spec import HeadSpec, ModelSpec
+from streamfuse.model.runtime import Model, load_model
+from streamfuse.model.spec import SPEC_FILE, HeadSpec, ModelSpec
 
 SCENES = ("forest", "coast", "street", "indoor", "mountain")
 EMOTIONS = ("none", "neutral", "happy", "sad", "angry")
@@ -39,6 +43,13 @@ def random_network(spec: ModelSpec, seed: int = 0, *, volumetric: bool = False) 
         elif tensor.dim() == 1 and tensor.is_floating_point():
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
     return network
+
+
+def model_of(program: nn.Module, spec: ModelSpec, path: Path) -> Model:
+    """A test's own program as a model file, loaded as anybody's."""
+    scripted = torchscript.script(program.eval())
+    write_model(torchscript.dump(scripted, {SPEC_FILE: spec.to_json()}), path)
+    return load_model(path, device="cpu")
 
 
 def random_inputs(

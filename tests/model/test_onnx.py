@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner
+from torch import Tensor
 
 from streamfuse.errors import BackendError, ModelError
+from streamfuse.model import torchscript
 from streamfuse.model.export import export_model, load_network, weights_sha256
-from streamfuse.model.inspect import inspect_model
+from streamfuse.model.inspect import WEIGHTS_FILE, inspect_model
 from streamfuse.model.onnx_export import export_onnx
+from streamfuse.model.opened import Opened
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.model.spec import SPEC_FILE
 from tests.model.networks import PER_TICK, random_inputs, random_network, small_spec
@@ -46,6 +50,8 @@ OPTIONS = (
     [{"fusion": "tensor", "views": ("frame", "face")}, 3],
     [{"fusion": "lmf"}, 3],
     [{"fusion": "decision"}, 3],
+    [{"preset": "lite", "fusion": "hybrid", "sound": "conv", "views": ("frame", "face")}, 3],
+    [{"preset": "clip3d", "colour": "rgb"}, 2],
 )  # fmt: skip
 """Every fusion, sound branch and view; one stream, and several."""
 
@@ -54,23 +60,71 @@ OPTIONS = (
 def test_onnx_equals_torchscript_with_modalities_coming_and_going(
     tmp_path: Path, options: dict[str, Any], batch: int
 ) -> None:
-    script, graph = both(tmp_path, **options)
-    ticks = 12
-    video, audio, _ = (one.numpy() for one in random_inputs(script.spec, ticks, batch))
+    equal_over_a_stream(*both(tmp_path, **options), ticks=12, batch=batch)
+
+
+def test_onnx_of_the_default_model_equals_it(tmp_path: Path) -> None:
+    """Its file has no weights by name: they are in the frozen program, and so is the face view."""
+    file = inspect_model()
+    assert file.member(WEIGHTS_FILE) is None
+    assert file.spec.views == ("frame", "face")
+    export_onnx(file, tmp_path / "default.onnx")
+    graph = load_model(tmp_path / "default.onnx", device="cpu")
+    assert graph.spec == file.spec
+    # Long enough for every state to age and to be forgotten, where a view stays away.
+    equal_over_a_stream(load_model(device="cpu"), graph, ticks=file.spec.max_gap_ticks + 12, batch=2)
+
+
+def equal_over_a_stream(script: Model, graph: Model, *, ticks: int, batch: int) -> None:
+    spec = script.spec
+    window = spec.video.frames
+    video, audio, _ = (one.numpy() for one in random_inputs(spec, ticks + window - 1, batch))
     # Every case: all there, one gone, none there, and different ones in different rows.
-    present = np.random.default_rng(0).random((ticks, batch, len(script.spec.views) + 1)) < 0.6
+    present = np.random.default_rng(0).random((ticks, batch, len(spec.views) + 1)) < 0.6
     present[0], present[1] = True, False
+    present[2:-2, 0, 0] = False
     one, other = script.init_state(batch), graph.init_state(batch)
     for t in range(ticks):
         arrays = (
-            np.ascontiguousarray(video[:, :, t : t + 1]),
-            np.ascontiguousarray(audio[:, t * PER_TICK : (t + 1) * PER_TICK]),
+            np.ascontiguousarray(video[:, :, t : t + window]),
+            np.ascontiguousarray(audio[:, t * PER_TICK : (t + window) * PER_TICK]),
             present[t],
         )
         want, one = script.step(*arrays, one)
         got, other = graph.step(*arrays, other)
         for a, b in zip([*want, *script.state_arrays(one)], [*got, *graph.state_arrays(other)], strict=True):
             np.testing.assert_allclose(b, a, atol=EQUAL, rtol=EQUAL)
+
+
+def test_onnx_of_someone_elses_program_is_refused(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"exporting to ONNX takes a network of ours, got onnx"):
+        export_onnx(inspect_model(files / "m.onnx"), tmp_path / "again.onnx")
+
+
+def test_operation_that_is_not_known_is_named() -> None:
+    class Odd(torch.nn.Module):
+        def forward(
+            self, video: Tensor, audio: Tensor, present: Tensor, state: list[Tensor]
+        ) -> tuple[list[Tensor], list[Tensor]]:
+            if torch.is_grad_enabled():
+                return state, [video]
+            return state, [audio, present]
+
+    opened = Opened(torchscript.script(Odd()))
+    with pytest.raises(ModelError, match=r"must be expressible in ONNX, got the operation aten::is_grad"):
+        opened(*(torch.zeros(1),) * 3, [])
+
+
+def test_opened_program_is_the_program(files: Path) -> None:
+    """Before anything is exported: the same operations on the same numbers, in another order of memory."""
+    program = torchscript.load(inspect_model(files / "m.ts").data, "cpu")
+    spec = inspect_model(files / "m.ts").spec
+    video, audio, present = random_inputs(spec, 1, 2)
+    present[1, 0] = False
+    with torch.inference_mode():
+        want, got = (one(video, audio, present, program.init_state(2)) for one in (program, Opened(program)))
+    for a, b in zip([*want[0], *want[1]], [*got[0], *got[1]], strict=True):
+        torch.testing.assert_close(b, a, atol=EQUAL, rtol=EQUAL)
 
 
 def test_onnx_file_passes_the_checker_and_describes_itself(files: Path) -> None:
@@ -145,6 +199,7 @@ def test_export_command(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     again = load_model("again.ts", device="cpu").spec
     assert again.weights_sha256 == inspect_model(files / "m.ts").spec.weights_sha256
-    # The default model has no weights by name; as TorchScript it is whole without them.
+    CliRunner().invoke(export, [], catch_exceptions=False)
+    assert inspect_model("default.onnx").spec == inspect_model().spec
     CliRunner().invoke(export, ["--format", "torchscript", "-o", "default.ts"], catch_exceptions=False)
     assert inspect_model("default.ts").sha256 == inspect_model().sha256

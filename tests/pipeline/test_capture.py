@@ -19,6 +19,7 @@ from streamfuse.model.runtime import load_model
 from streamfuse.pipeline.capture import Analyzer
 from streamfuse.types import MS, NS, AudioChunk, Label, VideoFrame
 from tests.clips import Clip
+from tests.hand_clock import HandClock
 from tests.pipeline.fakes import FakeModel, frames_and_sound, grey_picture
 
 
@@ -93,7 +94,7 @@ def test_track_that_its_decoder_gives_later_changes_no_label(
     ]
     delayed = sorted(items, key=lambda item: item.pts_ns + isinstance(item, late) * round(delay_s * NS))
     one, other = FakeModel(), FakeModel()
-    clock = SteppedClock()
+    clock = HandClock()
     labels = push_all(new_analyzer(one, clock=clock), sorted(items, key=lambda item: item.pts_ns))
     assert push_all(new_analyzer(other, clock=clock), delayed) == labels
     assert {label.head.session for label in labels} == {0}
@@ -228,7 +229,7 @@ def test_events_are_kept_beside_the_labels() -> None:
 
 
 def test_reset_is_as_new() -> None:
-    analyzer = new_analyzer(clock=SteppedClock())
+    analyzer = new_analyzer(clock=HandClock())
     items = frames_and_sound(0.5)
     first = push_all(analyzer, items)
     analyzer.reset()
@@ -267,7 +268,7 @@ def test_track_that_was_not_named_is_refused() -> None:
 
 
 def test_live_does_not_wait_for_a_late_track() -> None:
-    clock = SteppedClock()
+    clock = HandClock()
     analyzer = new_analyzer(mode="live", clock=clock, ticks=TickConfig(max_wait_ms=50))
     for index in range(3):
         analyzer.push_video(grey_picture(), index * 100 * MS, dur_ns=100 * MS)
@@ -279,7 +280,7 @@ def test_live_does_not_wait_for_a_late_track() -> None:
 
 
 def test_live_label_has_the_wall_clock_of_its_end_and_its_age() -> None:
-    clock = SteppedClock()
+    clock = HandClock()
     analyzer = new_analyzer(mode="live", clock=clock, ticks=TickConfig(max_wait_ms=50))
     analyzer.push_video(grey_picture(), 0, dur_ns=100 * MS)
     arrived = utc_iso(clock.wall_ns())
@@ -295,17 +296,3 @@ def test_recorded_label_has_neither_wall_clock_nor_age() -> None:
     analyzer.push_video(grey_picture(), 0, dur_ns=100 * MS)
     (label,) = analyzer.flush()
     assert (label.time, label.latency) == (None, None)
-
-
-class SteppedClock:
-    def __init__(self) -> None:
-        self.now_ns = NS
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        self.now_ns += duration_ns

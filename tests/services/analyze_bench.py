@@ -14,23 +14,11 @@ from streamfuse.checkpoint.record import Checkpoint, CheckpointFile
 from streamfuse.config import RunConfig
 from streamfuse.services.analyzing import AnalyzeService
 from streamfuse.services.streams import Streams
-from streamfuse.types import MS, NS, Answer, Carried, Picture, SessionStart, Tick, TickHead
+from streamfuse.types import MS, Answer, Carried, Picture, SessionStart, Tick, TickHead
 from streamfuse.wire.headers import End
+from tests.hand_clock import HandClock
 
 HOP = 100 * MS
-
-
-class HandClock:
-    """Moves when told."""
-
-    def __init__(self) -> None:
-        self.now_ns = NS
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
 
 
 class Ticks:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from streamfuse.clock import SYSTEM
-from streamfuse.config import LiveOutputConfig, ModelConfig, RunConfig, SourceConfig, WireConfig
+from streamfuse.config import ModelConfig, RunConfig, SourceConfig
+from streamfuse.config_live import LiveOutputConfig, WireConfig
 from streamfuse.labels.lines import event_line, label_line
 from streamfuse.services.process import command, environment
 from streamfuse.types import MS, NS, Event, Label

@@ -15,7 +15,8 @@ from streamfuse.kernels.tick_batch import tick_batch
 from streamfuse.model.runtime import load_model
 from streamfuse.services.batches import Batches, stepped_together
 from streamfuse.settings import load_config
-from tests.services.test_batches import HandClock, tick
+from tests.hand_clock import HandClock
+from tests.services.analyze_bench import tick
 
 
 class ElsewhereDevice:

@@ -10,30 +10,19 @@ import pytest
 
 from streamfuse.batch import BatchAnalyzer
 from streamfuse.config import RunConfig
-from streamfuse.model.export import export_model
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.services.analyzing import TURN_MESSAGES
 from streamfuse.services.batches import Batches, first_tick, stepped_together
 from streamfuse.types import MS, Tick
 from streamfuse.wire.headers import End
 from streamfuse.wire.inbox import GapError
-from tests.model.networks import random_network, small_spec
-from tests.services.analyze_bench import SESSIONS, TICKS, Bench, HandClock, Recordings, start, tick
+from tests.hand_clock import HandClock
+from tests.services.analyze_bench import SESSIONS, TICKS, Bench, Recordings, start, tick
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> Model:
     return load_model(tiny_model, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Every branch runs for every row, as on CUDA: then company changes no bit."""
-    path, spec = tmp_path_factory.mktemp("whole") / "model.ts", small_spec()
-    network = random_network(spec)
-    network.shortcuts = False
-    export_model(network, spec, path)
-    return load_model(path, device="cpu")
 
 
 @pytest.fixture

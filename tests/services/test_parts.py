@@ -22,6 +22,7 @@ from streamfuse.services.reader import Finished, Reader
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
 from streamfuse.types import MS, NS, AudioChunk, MediaItem, SessionStart, Tick, TickHead, VideoFrame
 from streamfuse.wire.transport import wait
+from tests.hand_clock import HandClock
 
 START = SessionStart(0, 0, 0, frozenset({"video", "audio"}))
 
@@ -102,22 +103,6 @@ def test_nothing_to_begin_again_before_the_media_have_begun(run_dir: Path) -> No
     assert LiveSessions(SessionNumbers(run_dir, "cam")).begin_again(100 * MS, "x") is None
 
 
-class StillClock:
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_ns = 1000 * NS
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        self.now_ns += duration_ns
-
-
 class Waits(threading.Event):
     """An Event that remembers how long it was waited for."""
 
@@ -132,7 +117,7 @@ class Waits(threading.Event):
 
 def test_pacer_stamps_what_is_late_with_the_time_it_was_due() -> None:
     """Otherwise reading that falls behind would not show as age: coordinated omission."""
-    clock, waits = StillClock(), Waits()
+    clock, waits = HandClock(), Waits()
     pacer = Pacer(clock)
     pacer.pace(replace(START, zero_ns=5 * NS), waits)
     frame = VideoFrame(5 * NS + 40 * MS, 40 * MS, lambda: None)  # type: ignore[arg-type, return-value]
@@ -150,7 +135,7 @@ def test_pacer_stamps_what_is_late_with_the_time_it_was_due() -> None:
 def test_pacer_of_a_network_source_begins_anew_after_a_stall() -> None:
     """Its backlog comes at the pace of before; a file's comes at once, for it is late by our doing."""
     for elastic, late in ((True, [0, 0, 2000, 2000, 2000]), (False, [0, 0, 0, 0, 0])):
-        clock, waits = StillClock(), Waits()
+        clock, waits = HandClock(), Waits()
         pacer = Pacer(clock, elastic=elastic)
         pacer.pace(START, waits)
         # Frames of 100 ms: two in time, then two seconds of nothing, then the rest at once.
@@ -166,7 +151,7 @@ def test_pacer_of_a_network_source_begins_anew_after_a_stall() -> None:
 
 def test_pacer_does_not_let_small_delays_add_up() -> None:
     """A picture and the sound beside it are due together, and one is read after the other."""
-    clock, waits = StillClock(), Waits()
+    clock, waits = HandClock(), Waits()
     pacer = Pacer(clock, elastic=True)
     pacer.pace(START, waits)
     for index in range(1000):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from streamfuse.config import LabelConfig, SourceConfig
+from streamfuse.labels.lines import label_line
 from streamfuse.media.source import parse_source
 from streamfuse.model.runtime import load_model
 from streamfuse.pipeline.recorded import process_source
@@ -43,8 +44,9 @@ def inline(path: Path, name: str, model: Path, base: Path, run: Run) -> None:
     """The same recording in this process, as `--inline` does it."""
     source = parse_source(str(path))
     loaded = load_model(model, device="cpu")
-    sinks = open_file_sinks(run.config, base, source=source, model=loaded.spec)
-    with process_source(source, loaded, run.config, name=name) as processing:
+    config = run.config.of(name)
+    sinks = open_file_sinks(config, base, source=source, model=loaded.spec)
+    with process_source(source, loaded, config, name=name) as processing:
         for told in processing:
             for sink in sinks:
                 if isinstance(told, Label):
@@ -62,6 +64,8 @@ def test_recordings_through_the_processes_give_the_bytes_of_inline(
         name: SourceConfig(input=str(path), output=str(tmp_path / "out" / name))
         for name, path in clips.items()
     }
+    own = LabelConfig(smoothing_s=0, raw=True, min_dwell_s=0)
+    sources["silent"] = sources["silent"].model_copy(update={"labels": own})
     with a_run("recorded", tiny_model, sources, labels=LIVELY) as run:
         run.start_all()
         assert run.code("publish") == 0, run.said()
@@ -80,6 +84,7 @@ def test_recordings_through_the_processes_give_the_bytes_of_inline(
             assert result["outputs"] == [f"{name}{suffix}" for suffix in SUFFIXES]
             lines = (tmp_path / "out" / f"{name}.labels.jsonl").read_text().splitlines()
             assert result["result"]["ticks"] == len(lines)
+            assert all(('"raw":' in line) == (name == "silent") for line in lines), name
 
 
 def test_recording_begins_anew_after_its_analyzer_was_killed(tiny_model: Path, tmp_path: Path) -> None:
@@ -195,6 +200,22 @@ def test_session_numbers_rise_over_restarts_of_the_decoder(live: Run) -> None:
         live.start("decode", "cam")
         sessions.append(goes_on(live))
     assert sessions == sorted(set(sessions))
+
+
+def test_source_that_begins_anew_has_its_labels_made_as_it_is_configured_now(live: Run) -> None:
+    """Also where the process that read it was killed, so that it could not say that it ends."""
+    first = goes_on(live)
+    assert '"raw":' not in live.lines("cam")[-1]
+    live.kill("decode cam")
+    own = {"cam": SourceConfig(input=PATTERN, labels=LabelConfig(raw=True))}
+    file, was = live.folder / "run.json", live.config.model_dump_json()
+    file.write_text(live.config.model_copy(update={"sources": own}).model_dump_json())
+    live.start("decode", "cam")
+    live.until(lambda: live.labels[-1].head.session > first, "labels go on")
+    again = [label_line(label) for label in live.labels if label.head.session > first]
+    assert again
+    assert all('"raw":' in line for line in again)
+    file.write_text(was)
 
 
 @pytest.mark.parametrize(("service", "name"), [("publish", ""), ("analyze", "0"), ("decode", "cam")])

@@ -24,26 +24,11 @@ from streamfuse.wire.headers import End, Progress
 from streamfuse.wire.link import Delivery
 from streamfuse.wire.transport import Wire
 from tests.clips import Clip
+from tests.hand_clock import HandClock
 from tests.labels.made import SCENE, answer, tick_head
 from tests.pipeline.fakes import fake_spec
 
 START = SessionStart(0, 0, 0, frozenset({"video", "audio"}))
-
-
-class MovedClock:
-    """Time that passes only where the work of a test takes some."""
-
-    def __init__(self) -> None:
-        self.now_ns = 1000 * NS
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        self.now_ns += duration_ns
 
 
 class Answers:
@@ -88,7 +73,7 @@ class Desk:
         model = ModelFile(folder / "m.ts", spec, "0" * 64, 0, b"")
         self.answers, self.clock, self.wire, self._results = (
             Answers(),
-            MovedClock(),
+            HandClock(),
             Wire(),
             run_dir / "results",
         )

@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamfuse.config import LiveOutputConfig, RunConfig
+from streamfuse.config import RunConfig
+from streamfuse.config_live import LiveOutputConfig
 from streamfuse.services.status import AWAY_NS, DROPS, UNWRITTEN, Status
 from streamfuse.types import MS, NS, SessionStart
 from streamfuse.wire.broadcast import Subscriber

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamfuse.config import PictureConfig
+from streamfuse.config_live import PictureConfig
 from streamfuse.services.stills import StillMaker
 from streamfuse.types import MS, NS, SessionStart, Still, VideoFrame
-from tests.services.test_parts import StillClock
+from tests.hand_clock import HandClock
 
 JPEG = b"\xff\xd8\xff\xff\xd9"
 START = SessionStart(7, 5 * NS, 100 * NS, frozenset({"video"}))
@@ -30,7 +30,7 @@ class Watchers:
 
 class Bench:
     def __init__(self, fps: float = 2.0) -> None:
-        self.clock, self.watchers = StillClock(), Watchers()
+        self.clock, self.watchers = HandClock(), Watchers()
         config = PictureConfig(fps=fps, width=320, quality=70)
         self.maker = StillMaker("door", config, self.watchers, self.clock)  # type: ignore[arg-type]
 

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 
 from streamfuse.errors import SourceError, StageError
 from streamfuse.kernels.spec import FrameSpec, MfccSpec
-from streamfuse.model import torchscript
-from streamfuse.model.export import write_model
 from streamfuse.model.runtime import Model, load_model
-from streamfuse.model.spec import SPEC_FILE, HeadSpec, ModelSpec, StateSpec, VideoSpec
+from streamfuse.model.spec import HeadSpec, ModelSpec, StateSpec, VideoSpec
 from streamfuse.training.datasets.synthetic import LIGHT, PATCH, read_synthetic, script_of_clip
 from streamfuse.training.explain import CELLS, Covering, explain
 from streamfuse.training.explain_picture import explanation_picture
 from streamfuse.training.takes import Take
 from tests.clips import Clip as Media
+from tests.model.networks import model_of
 from tests.training.made import SETTINGS
 
 
@@ -58,9 +57,7 @@ def planted(folder: Path, picture: float, sound: float) -> Model:
         audio=MfccSpec(),
         state=(StateSpec("level", (1, 1)),),
     )
-    program = torchscript.script(Planted(picture, sound).eval())
-    write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), folder / "planted.ts")
-    return load_model(folder / "planted.ts", device="cpu")
+    return model_of(Planted(picture, sound), spec, folder / "planted.ts")
 
 
 def corner(index: int) -> np.ndarray:
@@ -131,7 +128,6 @@ def test_views_are_hidden_one_at_a_time() -> None:
         video=VideoSpec(picture=FrameSpec(size=48, colour="luma", mean=(0.0,) * 3, std=(1.0,) * 3)),
         state=(StateSpec("level", (1, 1)),),
     )
-    program = torchscript.script(OfTwoViews().eval())
     rng = np.random.default_rng(0)
     ticks = 6
     video = rng.random((ticks, 2, 1, 48, 48)).astype(np.float32)
@@ -142,9 +138,8 @@ def test_views_are_hidden_one_at_a_time() -> None:
         np.zeros(352 + 1600 * ticks, np.float32), {}, spec,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "two.ts"
-        write_model(torchscript.dump(program, {SPEC_FILE: spec.to_json()}), path)
-        what = Covering(load_model(path, device="cpu"), take, 0, 0).explanation(0.6)
+        model = model_of(OfTwoViews(), spec, Path(folder) / "two.ts")
+        what = Covering(model, take, 0, 0).explanation(0.6)
     half = CELLS // 2
     for view, (down, right) in {"frame": (0, 0), "face": (1, 1)}.items():
         regions = what.regions[view]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from streamfuse.errors import ConfigError
-from streamfuse.training import stages as recipe
+from streamfuse.training import hearing, joining, seeing
 from streamfuse.training.pairs import Heard, Pairs, Seen
 from streamfuse.training.settings import read_train_config
 from streamfuse.training.train import Run
@@ -66,7 +66,8 @@ def test_without_patience_nothing_is_held_out(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(recipe, "held_out", lambda draw, _: asked.append(draw))
+    for stage in (hearing, seeing, joining):
+        monkeypatch.setattr(stage, "held_out", lambda draw, _: asked.append(draw))
     settings = SETTINGS.replace("patience: 2", "patience: 0").replace("steps: 60", "steps: 1")
     run, told = run_of(tmp_path, data, settings)
     run.learn()
@@ -77,7 +78,6 @@ def test_without_patience_nothing_is_held_out(
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("device: cuda", "`device` cpu, got cuda"),
         ("network: {frozen: true}", "`network.frozen` unset, got True"),
         ("network: {colour: rgb}", "`network.colour` luma, got rgb"),
         ("clips: {distil: {teacher: t.ts}}", "`clips.distil` unset, got"),
