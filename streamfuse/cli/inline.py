@@ -77,7 +77,7 @@ def process_recording(run: Run, report: Report, progress: RunProgress) -> None:
             raise job.error
         assert job.source is not None
         facts = run.model.sha256, str(run.model.device)
-        kept = stays_on(run.config.decode, run.model.device) is not None
+        kept = stays_on(run.config.of(job.name).decode, run.model.device) is not None
         who, found = look_for(
             report, run.output, run.config, *facts, span=run.span, resume=run.resume, kept=kept
         )
