@@ -18,6 +18,7 @@ import pytest
 from streamfuse.services.process import DECODE_CPU_S, DECODE_FILES, DECODE_MEMORY, CpuAllowance
 from tests.clips import Clip
 from tests.faults.killer import kill_all, processes_of, shared_memory
+from tests.faults.starve import HOARD, starved
 from tests.integration.live import LiveRun
 
 PATTERN = "lavfi:testsrc2=size=64x48:rate=10"
@@ -27,8 +28,15 @@ SOURCES = {"left": BUSY, "right": PATTERN}
 
 
 @pytest.fixture(scope="module")
-def run(tiny_model: Path) -> Iterator[LiveRun]:
-    with LiveRun(SOURCES, model=tiny_model) as running:
+def no_threads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file is there, the decode process of `left` gets no thread."""
+    return tmp_path_factory.mktemp("starve") / "switch"
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model: Path, no_threads: Path) -> Iterator[LiveRun]:
+    env = starved(no_threads, "streamfuse.services.decode left")
+    with LiveRun(SOURCES, model=tiny_model, env=env) as running:
         for name in SOURCES:
             running.until(lambda n=name: len(running.labels(n)) > 3, f"labels of {name}")
         yield running
@@ -61,7 +69,7 @@ def test_other_processes_are_not_by_mistake(run: LiveRun) -> None:
 
 @pytest.mark.parametrize("limit", [resource.RLIMIT_NOFILE, resource.RLIMIT_CPU])
 def test_f40_decode_process_without_resources_dies_alone_and_is_named(run: LiveRun, limit: int) -> None:
-    """Handles and processor time, taken away from outside. (Memory: test_judge_condemns.)"""
+    """Handles and processor time, taken away from outside."""
     victim, mark = run.child("decode", "left"), len(run.complaints())
     session, other = run.session("left"), run.session("right")
     if limit == resource.RLIMIT_NOFILE:
@@ -80,6 +88,31 @@ def test_f40_decode_process_without_resources_dies_alone_and_is_named(run: LiveR
     else:
         assert run.session("right") == other
         assert not any("right" in line or "analyze" in line for line in said), said
+
+
+def test_f40_decode_process_that_takes_too_much_memory_dies_alone_and_is_named(run: LiveRun) -> None:
+    """It stops at its own limit, long before the machine has none left."""
+    victim, mark = run.child("decode", "left"), len(run.complaints())
+    session, other = run.session("left"), run.session("right")
+    victim.send_signal(HOARD)
+    run.until(lambda: not victim.is_running(), "it dies")
+    run.until(lambda: run.session("left") > session, "labels of left again")
+    said = run.complaints()[mark:]
+    assert [line for line in said if "MemoryError" in line], said
+    assert run.session("right") == other
+    assert not any("right" in line or "analyze" in line for line in said), said
+
+
+def test_f40_decode_process_without_threads_is_named_and_comes_back(run: LiveRun, no_threads: Path) -> None:
+    session, other, mark = run.session("left"), run.session("right"), len(run.complaints())
+    no_threads.touch()
+    run.child("decode", "left").kill()
+    run.until(lambda: any("can't start new thread" in x for x in run.complaints()[mark:]), "it is named")
+    no_threads.unlink()
+    run.until(lambda: run.session("left") > session, "labels of left again")
+    assert run.session("right") == other
+    said = run.complaints()[mark:]
+    assert not any("right" in line or "analyze" in line for line in said), said
 
 
 def test_f2_whole_run_killed_at_once_is_begun_again(run: LiveRun, tiny_model: Path) -> None:
