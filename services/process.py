@@ -7,7 +7,6 @@ import ctypes
 import logging
 import os
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,15 +19,13 @@ from streamfuse.config import RunConfig
 from streamfuse.errors import BackendError, ConfigError, ModelError, SourceRefused, StreamfuseError
 from streamfuse.media.redact import guard_stderr
 from streamfuse.services.logs import begin_logging
+from streamfuse.services.parent import PARENT
 from streamfuse.settings import load_config
 from streamfuse.supervise import systemd
 from streamfuse.wire.endpoints import AddressTaken
 
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIG, EXIT_MODEL, EXIT_REFUSED, EXIT_TAKEN, EXIT_DEVICE = range(7)
 """Another start helps only after EXIT_FAILED."""
-
-PARENT = "STREAMFUSE_PARENT"
-"""Pid of the supervisor, with which its services die."""
 
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Two threads beside a busy neighbour gave a p99 of 1350 ms where one gave 7.7."""
@@ -39,7 +36,6 @@ DECODE_FILES = 256
 DECODE_CPU_S = 120
 """Processor time from one item read to the next: no picture takes that long, an endless loop does."""
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
@@ -177,11 +173,6 @@ def _settle_in() -> None:
     os.close(nothing)
     guard_stderr()
     begin_logging()
-    parent = os.environ.get(PARENT)
-    if parent is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(parent):  # it died before we could ask
-            os._exit(EXIT_FAILED)
 
 
 def _lower(limit: int, value: int) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streamfuse.clock import SYSTEM
@@ -136,6 +137,23 @@ def test_every_event_that_began_has_ended_or_goes_on(run: LiveRun, folder: Path)
                 assert going_on.pop(place) == event["session"], event
                 assert event["end_s"] > event["start_s"]
         assert set(going_on.values()) <= {run.session(name)}, "what is open began in the session that goes on"
+
+
+def test_child_that_is_still_loading_dies_with_its_supervisor(meter: Path) -> None:
+    """It is stopped between two of its imports, so that it cannot end by itself."""
+    with LiveRun({"left": SOURCES["left"]}, model=meter) as early:
+
+        def loading() -> psutil.Process | None:
+            for child in early.children():
+                maps = Path(f"/proc/{child.pid}/maps")
+                if "streamfuse.services.analyze" in " ".join(child.cmdline()) and "numpy" in maps.read_text():
+                    return child
+            return None
+
+        child = early.until(loading, "an analyze process that has begun to load")
+        child.suspend()
+        early.process.kill()
+        assert not wait_until_dead([child], CHILDREN_GONE_S)
 
 
 def test_supervisor_killed_takes_its_children_along_and_the_next_run_goes_on(
