@@ -90,7 +90,6 @@ def test_a_full_disk_is_waited_out_and_told_once(
 def test_a_full_disk_under_the_checkpoint_costs_that_checkpoint_only(
     runs: Runs, clip: Path, golden: Golden
 ) -> None:
-    runs.checkpoint_s = 0.02
     with broken_disk("write:ENOSPC:1-2", path=".checkpoint.part") as disk:
         runs.run(clip)
     assert disk.calls["write"] > 2

@@ -163,7 +163,7 @@ def test_server_port_out_of_range(metrics: Metrics) -> None:
 
 def test_metrics_are_all_described() -> None:
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
-    described = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    described = set(re.findall(r"^\| `(streamfuse_\w+)`", page, re.MULTILINE))
     suffix = {"counter": "_total", "info": "_info"}
     collected = {f"{family.name}{suffix.get(family.type, '')}" for family in Metrics().registry.collect()}
     assert collected == described
