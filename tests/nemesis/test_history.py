@@ -128,6 +128,9 @@ def test_balance_good_and_bad() -> None:
     assert balance_problems([process(link_lost=0)]) == [
         "decode cam: 10 sent, and of 9 it is known what became"
     ]
+    unfinished = process(link_done=5) | {"gauges": {"waiting": 1, "under_way": 1}}
+    assert balance_problems([unfinished | {"state": "draining"}]) == []
+    assert balance_problems([unfinished | {"state": "done"}]) != []
     assert balance_problems([process(ticks=11)]) == ["decode cam: 11 made, 10 sent"]
 
 
