@@ -23,7 +23,7 @@ from report import write
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from streamfuse.model.inspect import inspect_model
-from tests.integration.soak import Outcome, soak
+from tests.integration.soak import CLIP_S, Outcome, soak
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         deadline_s = lasting_s + 60 if lasting_s else 60 * args.minutes
         outcome = soak(
             model, Path(folder), reconnects=args.reconnects, ticks=args.ticks,
-            deadline_s=deadline_s, at_least_s=lasting_s,
+            deadline_s=deadline_s, at_least_s=lasting_s, clip_s=max(CLIP_S, 2 * deadline_s / args.reconnects),
         )  # fmt: skip
         minutes = (time.monotonic() - began) / 60
     missed = outcome.missed()

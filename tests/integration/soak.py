@@ -105,15 +105,17 @@ class Outcome:
 
 
 def soak(
-    model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: float, at_least_s: float = 0.0
-) -> Outcome:
+    model: Path, folder: Path, *, reconnects: int, ticks: int, deadline_s: float, at_least_s: float = 0.0,
+    clip_s: float = CLIP_S,
+) -> Outcome:  # fmt: skip
     """Watch four sources, three of which end or are reset all the time, to both numbers or the deadline.
 
-    With `at_least_s` it goes on after both numbers until so many seconds have passed.
+    With `at_least_s` it goes on after both numbers until so many seconds have passed. `clip_s`: after so many
+    seconds two of the sources end; one that is away gives no ticks.
     """
-    clip = Clip(seconds=CLIP_S, width=160, height=120, fps=10, container="mpegts").write(folder / "soak.ts")
+    clip = Clip(seconds=clip_s, width=160, height=120, fps=10, container="mpegts").write(folder / "soak.ts")
     with ExitStack() as stack:
-        base = stack.enter_context(http_camera(clip, CLIP_S))
+        base = stack.enter_context(http_camera(clip, clip_s))
         proxy = stack.enter_context(Proxy(int(base.rpartition(":")[2])))
         sources = {
             "steady": f"{base}/mjpeg",
