@@ -111,12 +111,12 @@ class RecordingOutput:
         returns  the names of the outputs, and their bytes
         """
         self._close_keeper()
-        sizes = self.outputs.settle()
+        sizes, patience = self.outputs.settle(), self.outputs.patience
         file = None if self._base is None else CheckpointFile(self._base)
-        closed = None if file is None else closing(file, self._who, sizes, self.result(end))
+        closed = None if file is None else closing(file, self._who, sizes, self.result(end), patience)
         self.outputs.close(complete=True)
         if file is not None and closed is not None:
-            finished(file, closed)
+            finished(file, closed, patience)
         return sizes
 
     def leave(self) -> None:

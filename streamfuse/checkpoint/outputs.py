@@ -43,7 +43,7 @@ class RecordedOutputs:
         patience: Patience | None = None,
         gets_on: Callable[[], None] = lambda: None,
     ) -> None:
-        self.shares = LabelShares()
+        self.shares, self.patience = LabelShares(), patience
         self.start_ns = self.end_ns = 0
         self._closed = False
         marks = None if resume is None else resume.marks

@@ -10,7 +10,7 @@ from streamfuse.checkpoint.identity import Identity, differences
 from streamfuse.checkpoint.outputs import are_there, finish_closing
 from streamfuse.checkpoint.record import Checkpoint, CheckpointFile
 from streamfuse.errors import OutputError
-from streamfuse.sinks.durable import RESTART, told
+from streamfuse.sinks.durable import RESTART, Patience, persist
 
 SHOWN = 3
 """So many differences are told; the rest is counted."""
@@ -52,17 +52,18 @@ def close(file: CheckpointFile, found: Checkpoint) -> Checkpoint:
     return finished(file, found)
 
 
-def finished(file: CheckpointFile, closing: Checkpoint) -> Checkpoint:
+def finished(file: CheckpointFile, closing: Checkpoint, patience: Patience | None = None) -> Checkpoint:
     """The outputs have their names: say so. OutputError where it cannot be written."""
-    done = msgspec.structs.replace(closing, phase="done")
-    with told(file.path, "a checkpoint must be written"):
-        file.write(done)
-    return done
+    return _written(file, msgspec.structs.replace(closing, phase="done"), patience)
 
 
-def closing(file: CheckpointFile, who: Identity, sizes: dict[str, int], result: bytes) -> Checkpoint:
+def closing(
+    file: CheckpointFile, who: Identity, sizes: dict[str, int], result: bytes, patience: Patience | None
+) -> Checkpoint:
     """All is written: from now on the outputs only have to get their names. OutputError."""
-    closing = Checkpoint(who, "closing", sizes=sizes, result=result)
-    with told(file.path, "a checkpoint must be written"):
-        file.write(closing)
-    return closing
+    return _written(file, Checkpoint(who, "closing", sizes=sizes, result=result), patience)
+
+
+def _written(file: CheckpointFile, checkpoint: Checkpoint, patience: Patience | None) -> Checkpoint:
+    persist(file.path, lambda: file.write(checkpoint), patience, "a checkpoint must be written")
+    return checkpoint

@@ -189,7 +189,7 @@ def _finish(
         duration_ns=report.duration_ns, truncated=processing.truncated, counters=processing.counters
     )
     file = CheckpointFile(run.output / report.job.stem)
-    closed = closing(file, who, sizes, result)
+    closed = closing(file, who, sizes, result, outputs.patience)
     outputs.close(complete=True)
-    finished(file, closed)
+    finished(file, closed, outputs.patience)
     report.take(json.loads(result), sizes)

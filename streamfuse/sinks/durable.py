@@ -20,7 +20,7 @@ from streamfuse.sinks.seal import Seal, Sealer, changed_line, read_seal
 from streamfuse.types import MS, NS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PART = ".part"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -122,15 +122,7 @@ class PartFile:
         if not self._open:
             raise StageError("nothing may be written to a closed output", where=self.path)
         data = text.encode("utf-8", "backslashreplace")
-        waited = False
-        with told(self.path):
-            while (error := self._append(data)) is not None:
-                if self._patience is None or error.errno not in FULL:
-                    raise error
-                waited = True
-                self._patience.wait(self.path, error)
-        if waited and self._patience is not None:
-            self._patience.over(self.path)
+        persist(self.path, lambda: self._append(data), self._patience)
         self._seal.push(data)
 
     def sync(self) -> int:
@@ -150,16 +142,15 @@ class PartFile:
         finally:
             self._release()
 
-    def _append(self, data: bytes) -> OSError | None:
-        """Write all of `data`, or nothing and return why."""
+    def _append(self, data: bytes) -> None:
+        """Write all of `data`, or nothing. Raises OSError."""
         try:
             write_all(self._fd, data)
-        except OSError as error:
+        except OSError:
             # The torn tail goes, so that a reader, a resume and a second try all see whole lines.
             os.ftruncate(self._fd, self.length)
             os.lseek(self._fd, self.length, os.SEEK_SET)
-            return error
-        return None
+            raise
 
     def _lock(self) -> None:
         until_ns = SYSTEM.monotonic_ns() + LOCK_NS
@@ -230,6 +221,31 @@ def told(path: Path, rule: str = "an output must be written whole") -> Iterator[
     except OSError as error:
         name = os.strerror(error.errno) if error.errno else str(error)
         raise OutputError(rule, got=f"errno {error.errno} ({name})", where=path) from error
+
+
+def persist(
+    path: Path,
+    write: Callable[[], None],
+    patience: Patience | None = None,
+    rule: str = "an output must be written whole",
+) -> None:
+    """Write; on a full disk again and again, for as long as `patience` has it so. OutputError, with the rule.
+
+    write  all or nothing; raises OSError
+    """
+    waited = False
+    with told(path, rule):
+        while True:
+            try:
+                write()
+                break
+            except OSError as error:
+                if patience is None or error.errno not in FULL:
+                    raise
+                waited = True
+                patience.wait(path, error)
+    if waited and patience is not None:
+        patience.over(path)
 
 
 def write_whole(path: Path, text: str) -> None:

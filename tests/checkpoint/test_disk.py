@@ -96,6 +96,23 @@ def test_a_full_disk_under_the_checkpoint_costs_that_checkpoint_only(
     assert runs.results(clip) == golden(clip)
 
 
+@pytest.mark.parametrize("phase", ["closing", "done"])
+def test_a_full_disk_at_the_very_end_is_waited_out(
+    runs: Runs, clip: Path, golden: Golden, phase: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last two checkpoints: all is written, and all has its name."""
+    runs.checkpoint_s = 3600
+    refused = {"closing": "1-3", "done": "2-4"}[phase]
+    with broken_disk(f"write:ENOSPC:{refused}", path=".checkpoint.part"):
+        runs.run(clip)
+    said = capsys.readouterr().err
+    assert said.count("; it waits for room") == 1
+    assert said.count("there is room again") == 1
+    assert runs.results(clip) == golden(clip)
+    file = CheckpointFile(runs.folder / clip.stem).read()
+    assert file is not None and file.phase == "done"
+
+
 def test_a_full_disk_may_be_left_waiting_by_a_signal(runs: Runs, clip: Path, golden: Golden) -> None:
     stop = Stop()
 
