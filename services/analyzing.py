@@ -104,27 +104,31 @@ class AnalyzeService:
         return self._deadline_ns is not None and self._clock.monotonic_ns() >= self._deadline_ns
 
     def _take_in(self, delivery: Delivery) -> None:
-        source, body = delivery.message.source, delivery.message.body
-        if isinstance(body, Tick):
-            self._take_tick(delivery, body)
-            return
-        if isinstance(body, SessionStart):
-            if self._config.mode == "live":
-                self._forget(source)
-            elif source in self._streams:
-                self._tell(self._streams.rest(source))
-            if source not in self._streams and not self._may_begin(source):
+        match delivery.message.body:
+            case Tick() as tick:
+                self._take_tick(delivery, tick)
+            case SessionStart() as start:
+                self._take_start(delivery.message.source, start)
                 self._ticks.done(delivery)
-                return
-            self._answers.offer(source, body)
-        elif isinstance(body, End):
-            if not body.complete:
-                self._carry(source, last=True)
+            case End() as end:
+                self._take_end(delivery, end)
+            case _:
+                self._ticks.done(delivery)
+
+    def _take_start(self, source: str, start: SessionStart) -> None:
+        if self._config.mode == "live":
             self._forget(source)
-            self._answers.offer(source, body)
-        if not isinstance(body, End):
-            self._ticks.done(delivery)
-            return
+        elif source in self._streams:
+            self._tell(self._streams.rest(source))
+        if source in self._streams or self._may_begin(source):
+            self._answers.offer(source, start)
+
+    def _take_end(self, delivery: Delivery, end: End) -> None:
+        source = delivery.message.source
+        if not end.complete:
+            self._carry(source, last=True)
+        self._forget(source)
+        self._answers.offer(source, end)
         self._ends.append(delivery)
         if self._config.mode == "live":
             self._see_off(wait=False)

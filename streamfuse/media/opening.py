@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,29 @@ _ALSA = {
 """PyAV's wheels have an ALSA library that would look under /tmp, where is nothing, or anybody's file."""
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How a source is opened. `keep_on`: as open_inputs() has it."""
+
+    source: Source
+    decode: DecodeConfig
+    mode: Mode
+    keep_on: Gpu | None
+
+    def on_the_cpu(self) -> _Way:
+        return replace(self, decode=self.decode.model_copy(update={"hwaccel": "none"}), keep_on=None)
+
+
+@dataclass(frozen=True)
+class _Address:
+    """What FFmpeg is told to open."""
+
+    url: str
+    form: str | None = None
+    """A format that is not to be guessed."""
+    options: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Input:
     """One open container and the tracks of it that are decoded."""
@@ -71,8 +94,9 @@ def open_inputs(source: Source, decode: DecodeConfig, mode: Mode, keep_on: Gpu |
             os.environ.setdefault(name, place)
     inputs: list[Input] = []
     try:
-        for address, form, extra in _addresses(source, decode):
-            inputs.append(_open(source, address, form, extra, decode, mode, keep_on))
+        way = _Way(source, decode, mode, keep_on)
+        for address in _addresses(source, decode):
+            inputs.append(_open(way, address))
         if not any(item.streams for item in inputs):
             wanted = " or ".join(n for n, on in (("video", decode.video), ("audio", decode.audio)) if on)
             raise SourceRefused(f"a source must have a track of {wanted}", got="none", where=source)
@@ -83,22 +107,22 @@ def open_inputs(source: Source, decode: DecodeConfig, mode: Mode, keep_on: Gpu |
     return inputs
 
 
-def _addresses(source: Source, decode: DecodeConfig) -> list[tuple[str, str | None, dict[str, str]]]:
-    """What FFmpeg is told to open: (address, forced format, further options)."""
+def _addresses(source: Source, decode: DecodeConfig) -> list[_Address]:
     if isinstance(source, FileSource):
-        return [(_file_address(source), None, {})]
+        return [_Address(_file_address(source))]
     if isinstance(source, UrlSource):
-        return [(source.url, "mpegts" if source.kind == "udp" else None, {})]
+        return [_Address(source.url, "mpegts" if source.kind == "udp" else None)]
     if isinstance(source, LavfiSource):
         graphs = (source.video if decode.video else None, source.audio if decode.audio else None)
-        return [(graph, "lavfi", {}) for graph in graphs if graph]
+        return [_Address(graph, "lavfi") for graph in graphs if graph]
     if isinstance(source, DeviceSource):
-        found: list[tuple[str, str | None, dict[str, str]]] = []
+        found: list[_Address] = []
         if source.video and decode.video:
             # Wall clock, so that picture and sound share one: ALSA stamps with it.
-            found.append((source.video, "v4l2", {"timestamps": "abs", **dict(source.video_options)}))
+            options = {"timestamps": "abs", **dict(source.video_options)}
+            found.append(_Address(source.video, "v4l2", options))
         if source.audio and decode.audio:
-            found.append((source.audio, "alsa", dict(source.audio_options)))
+            found.append(_Address(source.audio, "alsa", dict(source.audio_options)))
         return found
     raise SourceRefused("a source must come from parse_source()", got=type(source).__name__)
 
@@ -117,68 +141,46 @@ def _file_address(source: FileSource) -> str:
     return f"file:{Path.absolute(path)}"
 
 
-def _open(
-    source: Source,
-    address: str,
-    form: str | None,
-    extra: dict[str, str],
-    decode: DecodeConfig,
-    mode: Mode,
-    keep_on: Gpu | None,
-) -> Input:
-    container = _in_time(source, address, form, extra, decode, mode, keep_on)
+def _open(way: _Way, address: _Address) -> Input:
+    source, decode = way.source, way.decode
+    container = _in_time(way, address)
     try:
         streams = choose_streams(container, source, decode)
         for stream in container.streams:
             if stream not in streams.values():
                 stream.discard = Discard.all
         for track, stream in streams.items():
-            _set_up(stream.codec_context, track, decode, mode)
+            _set_up(stream.codec_context, track, decode, way.mode)
     except SourceError:
         container.close()
         raise
     return Input(container, streams, Unwrapper(_WRAP_BITS.get(container.format.name)))
 
 
-def _in_time(
-    source: Source,
-    address: str,
-    form: str | None,
-    extra: dict[str, str],
-    decode: DecodeConfig,
-    mode: Mode,
-    keep_on: Gpu | None,
-) -> InputContainer:
+def _in_time(way: _Way, address: _Address) -> InputContainer:
     """The opened container. What FFmpeg makes of a wait that it had to give up depends on the protocol."""
     began_ns = SYSTEM.monotonic_ns()
     try:
-        return _container(source, address, form, extra, decode, mode, keep_on)
+        return _container(way, address)
     except SourceLost:
-        waited_s = min(decode.open_timeout_s, decode.read_timeout_s)
+        waited_s = min(way.decode.open_timeout_s, way.decode.read_timeout_s)
         if SYSTEM.monotonic_ns() - began_ns < waited_s * NS:
             raise
         got = f"no stream within {waited_s:g} s"
-        raise SourceLost("nothing came in time", got=got, where=source) from None
+        raise SourceLost("nothing came in time", got=got, where=way.source) from None
 
 
-def _container(
-    source: Source,
-    address: str,
-    form: str | None,
-    extra: dict[str, str],
-    decode: DecodeConfig,
-    mode: Mode,
-    keep_on: Gpu | None = None,
-) -> InputContainer:
-    options = open_options(source, decode, mode) | extra
+def _container(way: _Way, address: _Address) -> InputContainer:
+    source, decode, mode, keep_on = way.source, way.decode, way.mode, way.keep_on
+    options = open_options(source, decode, mode) | address.options
     timeout = (decode.open_timeout_s, decode.read_timeout_s)
     accel = _accelerator(decode, keep_on)
     try:
         with nullcontext() if keep_on is None else keep_on.current():
             container = av.open(
-                address,
+                address.url,
                 "r",
-                format=form,
+                format=address.form,
                 options=options,
                 timeout=timeout,
                 hwaccel=accel,
@@ -189,13 +191,13 @@ def _container(
             if not decode.hwaccel_fallback:
                 raise no_gpu_decoder(error, source) from None
             log.warning("decoded on the CPU: %s", no_gpu_decoder(error, source))
-            return _container(source, address, form, extra, _on_the_cpu(decode), mode)
+            return _container(way.on_the_cpu(), address)
         untrusted = distrust(error, source, decode)
         raise untrusted or source_error(error, source, live=mode == "live") from None
     except RuntimeError as error:  # PyAV's, where no stream suits the accelerator
         if accel is None:
             raise
-        plain = _container(source, address, form, extra, _on_the_cpu(decode), mode)
+        plain = _container(way.on_the_cpu(), address)
         if "video" in choose_streams(plain, source, decode):
             if decode.hwaccel_fallback:
                 log.warning("decoded on the CPU: %s", no_gpu_decoder(error, source))
@@ -222,10 +224,6 @@ def _accelerator(decode: DecodeConfig, keep_on: Gpu | None) -> HWAccel | None:
         options={"primary_ctx": "0"},
         is_hw_owned=True,
     )
-
-
-def _on_the_cpu(decode: DecodeConfig) -> DecodeConfig:
-    return decode.model_copy(update={"hwaccel": "none"})
 
 
 def _check_accelerated(container: InputContainer, source: Source, decode: DecodeConfig) -> None:

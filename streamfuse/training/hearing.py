@@ -19,7 +19,7 @@ from streamfuse.training.features import mfcc_from_log_mel
 from streamfuse.training.losses import masked_cross_entropy, masked_sigmoid
 from streamfuse.training.placing import moved
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import Report, held_out, run_stage
+from streamfuse.training.schedule import Groups, Report, learn
 from streamfuse.training.settings import SoundSettings
 from streamfuse.training.sound import SoundBatch, SoundMixer
 
@@ -73,6 +73,10 @@ class Hearing:
         self.ends = torch.arange(settings.ticks, device=device) * frames + frames - 1
         self.sure = ((self.ends - 20.0) / (SCENE_FRAMES - 20.0)).clamp(0.0, 1.0)
 
+    @property
+    def groups(self) -> Groups:
+        return [(list(self.learned.parameters()), 1.0)]
+
     def loss(self, batch: SoundBatch) -> Tensor:
         batch = moved(batch, self.device)
         training, ends = self.learned.training, self.ends
@@ -116,12 +120,8 @@ def train_sound(
     device: str = "cpu",
 ) -> None:
     """Learn to hear. held: of held-out groups, to end early by. The network is left on the CPU."""
+    draw = partial(mixer.batch, settings.batch)
+    looked = None if held is None else partial(held.batch, settings.batch)
     stage = Hearing(network, spec, settings, dropout, device)
-    if keep is not None:
-        keep.rngs = (mixer.rng,)
-    check = None if held is None else held_out(partial(held.batch, settings.batch), stage.loss)
-    run_stage(
-        "sound", stage.learned, [(list(stage.learned.parameters()), 1.0)], settings,
-        lambda _: stage.loss(mixer.batch(settings.batch)), report, keep=keep, check=check,
-    )  # fmt: skip
-    stage.learned.cpu()
+    learn("sound", stage, draw, settings, report, rng=mixer.rng, keep=keep, held=looked)
+    network.cpu()

@@ -15,7 +15,7 @@ from streamfuse.training.losses import masked_cross_entropy, masked_sigmoid
 from streamfuse.training.pairs import PairBatch, Pairs
 from streamfuse.training.placing import moved
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import Report, held_out, run_stage
+from streamfuse.training.schedule import Groups, Report, learn
 from streamfuse.training.settings import FusionSettings
 
 
@@ -31,6 +31,10 @@ class Joining:
         absent: Any = network.absent
         self.learned = nn.ModuleList([network.fusion, nn.ParameterList([absent])]).train()
         self.names = [head.name for head in spec.heads]
+
+    @property
+    def groups(self) -> Groups:
+        return [(list(self.learned.parameters()), 1.0)]
 
     def loss(self, batch: PairBatch) -> Tensor:
         batch = moved(batch, self.device)
@@ -62,12 +66,8 @@ def train_fusion(
     device: str = "cpu",
 ) -> None:
     """Learn to do both. held: of held-out groups, to end early by. The network is left on the CPU."""
+    draw = partial(pairs.batch, settings.batch)
+    looked = None if held is None else partial(held.batch, settings.batch)
     stage = Joining(network, spec, settings, device)
-    if keep is not None:
-        keep.rngs = (pairs.rng,)
-    check = None if held is None else held_out(partial(held.batch, settings.batch), stage.loss)
-    run_stage(
-        "fusion", stage.learned, [(list(stage.learned.parameters()), 1.0)], settings,
-        lambda _: stage.loss(pairs.batch(settings.batch)), report, keep=keep, check=check,
-    )  # fmt: skip
+    learn("fusion", stage, draw, settings, report, rng=pairs.rng, keep=keep, held=looked)
     network.cpu()

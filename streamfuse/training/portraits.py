@@ -20,7 +20,7 @@ from streamfuse.training.losses import masked_cross_entropy
 from streamfuse.training.motion import IGNORED, Camera, crop_path
 from streamfuse.training.placing import in_bfloat16, moved
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import Groups, Report, held_out, run_stage
+from streamfuse.training.schedule import Groups, Report, learn
 from streamfuse.training.settings import FaceSettings
 
 SCENE_SHARE = 0.1
@@ -111,12 +111,8 @@ def train_faces(
     device: str = "cpu",
 ) -> None:
     """Learn to read faces. held: of held-out groups, to end early by. The network is left on the CPU."""
+    draw = partial(portraits.portraits, settings.batch)
+    looked = None if held is None else partial(held.portraits, settings.batch)
     stage = Reading(network, spec, settings, dropout, device)
-    if keep is not None:
-        keep.rngs = (portraits.rng,)
-    check = None if held is None else held_out(partial(held.portraits, settings.batch), stage.loss)
-    run_stage(
-        "faces", stage.learned, stage.groups, settings,
-        lambda _: stage.loss(portraits.portraits(settings.batch)), report, keep=keep, check=check,
-    )  # fmt: skip
+    learn("faces", stage, draw, settings, report, rng=portraits.rng, keep=keep, held=looked)
     network.cpu()

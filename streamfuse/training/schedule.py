@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ MEAN_OVER_STEPS = 200
 Report = Callable[[str, float, dict[str, float]], None]
 """Told the stage, the share of it that is done, and its latest figures."""
 Batch = TypeVar("Batch")
+Shown = TypeVar("Shown", contravariant=True)
 Groups = Sequence[tuple[Sequence[nn.Parameter], float]]
 
 
@@ -135,6 +137,41 @@ def _part(tensors: Tensors, prefix: str, like: Tensors) -> Tensors:
     """The tensors of this prefix, each where the module has its own."""
     found = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
     return {name: value.to(like[name].device) for name, value in found.items()}
+
+
+class Learner(Protocol[Shown]):
+    """A part of the network that learns by itself: the modules that do, their rates, and their loss."""
+
+    @property
+    def learned(self) -> nn.Module: ...
+    @property
+    def groups(self) -> Groups: ...
+    def loss(self, batch: Shown, /) -> Tensor: ...
+
+
+def learn(
+    name: str,
+    learner: Learner[Batch],
+    draw: Callable[[], Batch],
+    settings: StageSettings,
+    report: Report,
+    *,
+    rng: np.random.Generator,
+    keep: Keeper | None = None,
+    held: Callable[[], Batch] | None = None,
+) -> None:
+    """A stage that draws its batches.
+
+    rng   what they are drawn with, which a kept state goes on with
+    held  draws of held-out groups, to end early by
+    """
+    if keep is not None:
+        keep.rngs = (rng,)
+    check = None if held is None else held_out(held, learner.loss)
+    run_stage(
+        name, learner.learned, learner.groups, settings, lambda _: learner.loss(draw()), report,
+        keep=keep, check=check,
+    )  # fmt: skip
 
 
 def run_stage(

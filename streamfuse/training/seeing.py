@@ -7,6 +7,7 @@ above learn from that, slowly, and only the new ones at the full rate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from streamfuse.training.losses import masked_cross_entropy
 from streamfuse.training.motion import Camera
 from streamfuse.training.placing import in_bfloat16, moved
 from streamfuse.training.resume import Keeper
-from streamfuse.training.schedule import HELD_OUT_BATCHES, Groups, Report, held_out, run_stage
+from streamfuse.training.schedule import HELD_OUT_BATCHES, Groups, Report, learn
 from streamfuse.training.settings import PictureSettings
 
 FRAME = 0
@@ -131,14 +132,9 @@ def train_picture(
     """Learn to see. held: of held-out groups, to end early by. The network is left on the CPU."""
     stage = Seeing(network, spec, settings, dropout, device)
     source = stage.source(camera, settings.pool, report)
-    check = None
+    draw, looked = partial(source.batch, settings.batch), None
     if held is not None:
-        looked = stage.source(held, HELD_OUT_BATCHES * settings.batch, report)
-        check = held_out(lambda: looked.batch(settings.batch), stage.loss)
-    if keep is not None:
-        keep.rngs = (source.rng,)
-    run_stage(
-        "picture", stage.learned, stage.groups, settings,
-        lambda _: stage.loss(source.batch(settings.batch)), report, keep=keep, check=check,
-    )  # fmt: skip
+        pool = stage.source(held, HELD_OUT_BATCHES * settings.batch, report)
+        looked = partial(pool.batch, settings.batch)
+    learn("picture", stage, draw, settings, report, rng=source.rng, keep=keep, held=looked)
     network.cpu()

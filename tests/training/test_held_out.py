@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from streamfuse.errors import ConfigError
-from streamfuse.training import hearing, joining, seeing
+from streamfuse.training import schedule
 from streamfuse.training.pairs import Heard, Pairs, Seen
 from streamfuse.training.settings import read_train_config
 from streamfuse.training.train import Run
@@ -66,8 +66,7 @@ def test_without_patience_nothing_is_held_out(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    for stage in (hearing, seeing, joining):
-        monkeypatch.setattr(stage, "held_out", lambda draw, _: asked.append(draw))
+    monkeypatch.setattr(schedule, "held_out", lambda draw, _: asked.append(draw))
     settings = SETTINGS.replace("patience: 2", "patience: 0").replace("steps: 60", "steps: 1")
     run, told = run_of(tmp_path, data, settings)
     run.learn()
