@@ -17,7 +17,6 @@ from streamfuse.ticks.assemble import Assembler
 from streamfuse.ticks.drift import Drift
 from streamfuse.trace import last_arrival_ns, stamped
 from streamfuse.types import NS, MediaItem, SessionStart, Tick, VideoFrame
-from streamfuse.wire.codec import printable
 from streamfuse.wire.headers import End
 from streamfuse.wire.link import Outlet
 from streamfuse.wire.transport import Socket
@@ -98,11 +97,9 @@ class DecodeService:
         told = {"transport_ns": self._reader.transport_ns, "av_drift_ppb": self._drift.ppb}
         return {
             **{name: value for name, value in told.items() if value is not None},
-            "source_up": int(self._reader.connected),
+            **self._reader.gauges,
             "waiting": self._link.box.waiting,
             "under_way": self._link.box.under_way,
-            "position_ns": self._reader.position_ns,
-            "duration_ns": self._reader.duration_ns,
         }
 
     def ports(self) -> Sequence[Socket | int]:
@@ -118,7 +115,8 @@ class DecodeService:
             self._lose_the_analyzer()
         if self._link.box.met:  # before, an analyzer that is still warming up would miss the beginning
             self._reader.start()
-        self._check_silence(now_ns)
+        if self._reader.gets_on(now_ns, self._name, self._silence_ns):
+            self._gets_on()
         if self._stills is not None:
             self._stills.send()
         if self.keeping is not None:
@@ -184,18 +182,8 @@ class DecodeService:
         self.error, self._ended = error, True
         if error is not None and self._deadline_ns is None:
             self._deadline_ns = now_ns + self._drain_ns
-        reason = str(error) if error is not None else "stopped" if self._stopping else ""
-        self._made.append(
-            End(
-                source=self._name,
-                complete=error is None and not self._stopping,
-                truncated=self._reader.truncated,
-                duration_ns=max(0, self._reader.position_ns),
-                container_ns=max(0, self._reader.duration_ns),
-                reason=printable(reason),
-                counters={**self._reader.counters, **self._assembler.counters},
-            )
-        )
+        counters = {**self._reader.counters, **self._assembler.counters}
+        self._made.append(self._reader.end(self._name, error, counters, stopped=self._stopping))
 
     def _lose_the_analyzer(self) -> None:
         """What it had, and its state of this source, are gone: a new session, and nothing of the old one."""
@@ -207,11 +195,3 @@ class DecodeService:
             if self.keeping is not None:
                 self.keeping.session(start)
             self._link.offer(self._name, start)
-
-    def _check_silence(self, now_ns: int) -> None:
-        silent_ns = self._reader.silent_ns(now_ns)
-        if silent_ns < NS:
-            self._gets_on()
-        if not self._ended and not self._stopping and silent_ns > self._silence_ns:
-            got = f"nothing for {self._silence_ns // NS} s"
-            raise SourceLost("reading must go on or fail", got=got, where=self._name)

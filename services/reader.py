@@ -23,6 +23,8 @@ from streamfuse.pipeline.live import Pacer, pacer_for
 from streamfuse.services.backoff import Backoff
 from streamfuse.services.loop import Wake
 from streamfuse.types import NS, MediaItem
+from streamfuse.wire.codec import printable
+from streamfuse.wire.headers import End
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +114,29 @@ class Reader(Generic[Item]):
             total.update(decoder.counters)  # `+` would leave out what is zero
         return dict(total)
 
+    @property
+    def gauges(self) -> dict[str, int]:
+        return {
+            "source_up": int(self.connected),
+            "position_ns": self.position_ns,
+            "duration_ns": self.duration_ns,
+        }
+
+    def end(
+        self, name: str, error: StreamfuseError | None, counters: dict[str, int], *, stopped: bool
+    ) -> End:
+        """What is said of the source once nothing more comes of it."""
+        reason = str(error) if error is not None else "stopped" if stopped else ""
+        return End(
+            source=name,
+            complete=error is None and not stopped,
+            truncated=self.truncated,
+            duration_ns=max(0, self.position_ns),
+            container_ns=max(0, self.duration_ns),
+            reason=printable(reason),
+            counters=counters,
+        )
+
     def take(self) -> Item | Finished | None:
         """The next item, or None: nothing has come."""
         with self._room:
@@ -126,6 +151,14 @@ class Reader(Generic[Item]):
         self._stopped.set()
         with self._room:
             self._room.notify()
+
+    def gets_on(self, now_ns: int, name: str, most_ns: int) -> bool:
+        """Whether reading is not stuck in the decoding library. SourceLost where it has been for so long."""
+        silent_ns = self.silent_ns(now_ns)
+        if silent_ns > most_ns and not self._stopped.is_set():
+            got = f"nothing for {most_ns // NS} s"
+            raise SourceLost("reading must go on or fail", got=got, where=name)
+        return silent_ns < NS
 
     def silent_ns(self, now_ns: int) -> int:
         """How long the thread has been in the hands of the decoding library."""

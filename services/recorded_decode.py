@@ -20,7 +20,6 @@ from streamfuse.services.process import CpuAllowance
 from streamfuse.services.reader import Finished, Reader
 from streamfuse.ticks.resume import ResumePoint
 from streamfuse.types import NS, SessionStart, Tick
-from streamfuse.wire.codec import printable
 from streamfuse.wire.headers import End
 from streamfuse.wire.link import Outlet
 from streamfuse.wire.topics import TOPICS
@@ -85,13 +84,8 @@ class RecordedDecode:
 
     @property
     def gauges(self) -> dict[str, int]:
-        return {
-            "source_up": int(self._reader.connected),
-            "waiting": self._link.box.waiting,
-            "under_way": self._link.box.under_way,
-            "position_ns": self._reader.position_ns,
-            "duration_ns": self._reader.duration_ns,
-        }
+        link = self._link.box
+        return {**self._reader.gauges, "waiting": link.waiting, "under_way": link.under_way}
 
     def ports(self) -> Sequence[Socket | int]:
         # What the reader has read is not waited for while there is no room for it, or no use.
@@ -104,7 +98,8 @@ class RecordedDecode:
             raise WireError("one analyzer must see a recording through", where=self._name, hint=hint)
         if self._link.box.met:
             self._reader.start()
-        self._check_silence(now_ns)
+        if self._reader.gets_on(now_ns, self._name, SILENCE_NS):
+            self._gets_on()
         while self._send() and not self._ended:
             item = self._reader.take()
             if item is None and not self._stopping:
@@ -147,25 +142,8 @@ class RecordedDecode:
 
     def _finish(self, error: StreamfuseError | None) -> None:
         self.error, self._ended = error, True
-        reason = str(error) if error is not None else "stopped" if self._stopping else ""
-        self._next = End(
-            source=self._name,
-            complete=error is None and not self._stopping,
-            truncated=self._reader.truncated,
-            duration_ns=max(0, self._reader.position_ns),
-            container_ns=max(0, self._reader.duration_ns),
-            reason=printable(reason),
-            counters=self._reader.counters,
-        )
+        self._next = self._reader.end(self._name, error, self._reader.counters, stopped=self._stopping)
         self._send()
-
-    def _check_silence(self, now_ns: int) -> None:
-        silent_ns = self._reader.silent_ns(now_ns)
-        if silent_ns < NS:
-            self._gets_on()
-        if not self._ended and not self._stopping and silent_ns > SILENCE_NS:
-            got = f"nothing for {SILENCE_NS // NS} s"
-            raise SourceLost("reading must go on or fail", got=got, where=self._name)
 
 
 def serve_recording(config: RunConfig, name: str, wire: Wire, reporter: Reporter, stop: Stop) -> None:

@@ -46,7 +46,7 @@ _ALSA = {
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """How a source is opened. `keep_on`: as open_inputs() has it."""
 
     source: Source
@@ -54,12 +54,12 @@ class _Way:
     mode: Mode
     keep_on: Gpu | None
 
-    def on_the_cpu(self) -> _Way:
+    def on_the_cpu(self) -> Way:
         return replace(self, decode=self.decode.model_copy(update={"hwaccel": "none"}), keep_on=None)
 
 
 @dataclass(frozen=True)
-class _Address:
+class Address:
     """What FFmpeg is told to open."""
 
     url: str
@@ -94,7 +94,7 @@ def open_inputs(source: Source, decode: DecodeConfig, mode: Mode, keep_on: Gpu |
             os.environ.setdefault(name, place)
     inputs: list[Input] = []
     try:
-        way = _Way(source, decode, mode, keep_on)
+        way = Way(source, decode, mode, keep_on)
         for address in _addresses(source, decode):
             inputs.append(_open(way, address))
         if not any(item.streams for item in inputs):
@@ -107,22 +107,22 @@ def open_inputs(source: Source, decode: DecodeConfig, mode: Mode, keep_on: Gpu |
     return inputs
 
 
-def _addresses(source: Source, decode: DecodeConfig) -> list[_Address]:
+def _addresses(source: Source, decode: DecodeConfig) -> list[Address]:
     if isinstance(source, FileSource):
-        return [_Address(_file_address(source))]
+        return [Address(_file_address(source))]
     if isinstance(source, UrlSource):
-        return [_Address(source.url, "mpegts" if source.kind == "udp" else None)]
+        return [Address(source.url, "mpegts" if source.kind == "udp" else None)]
     if isinstance(source, LavfiSource):
         graphs = (source.video if decode.video else None, source.audio if decode.audio else None)
-        return [_Address(graph, "lavfi") for graph in graphs if graph]
+        return [Address(graph, "lavfi") for graph in graphs if graph]
     if isinstance(source, DeviceSource):
-        found: list[_Address] = []
+        found: list[Address] = []
         if source.video and decode.video:
             # Wall clock, so that picture and sound share one: ALSA stamps with it.
             options = {"timestamps": "abs", **dict(source.video_options)}
-            found.append(_Address(source.video, "v4l2", options))
+            found.append(Address(source.video, "v4l2", options))
         if source.audio and decode.audio:
-            found.append(_Address(source.audio, "alsa", dict(source.audio_options)))
+            found.append(Address(source.audio, "alsa", dict(source.audio_options)))
         return found
     raise SourceRefused("a source must come from parse_source()", got=type(source).__name__)
 
@@ -141,7 +141,7 @@ def _file_address(source: FileSource) -> str:
     return f"file:{Path.absolute(path)}"
 
 
-def _open(way: _Way, address: _Address) -> Input:
+def _open(way: Way, address: Address) -> Input:
     source, decode = way.source, way.decode
     container = _in_time(way, address)
     try:
@@ -157,7 +157,7 @@ def _open(way: _Way, address: _Address) -> Input:
     return Input(container, streams, Unwrapper(_WRAP_BITS.get(container.format.name)))
 
 
-def _in_time(way: _Way, address: _Address) -> InputContainer:
+def _in_time(way: Way, address: Address) -> InputContainer:
     """The opened container. What FFmpeg makes of a wait that it had to give up depends on the protocol."""
     began_ns = SYSTEM.monotonic_ns()
     try:
@@ -170,7 +170,7 @@ def _in_time(way: _Way, address: _Address) -> InputContainer:
         raise SourceLost("nothing came in time", got=got, where=way.source) from None
 
 
-def _container(way: _Way, address: _Address) -> InputContainer:
+def _container(way: Way, address: Address) -> InputContainer:
     source, decode, mode, keep_on = way.source, way.decode, way.mode, way.keep_on
     options = open_options(source, decode, mode) | address.options
     timeout = (decode.open_timeout_s, decode.read_timeout_s)
@@ -188,9 +188,7 @@ def _container(way: _Way, address: _Address) -> InputContainer:
             )
     except PYAV_ERRORS as error:
         if accel is not None and getattr(error, "filename", None) is None:
-            if not decode.hwaccel_fallback:
-                raise no_gpu_decoder(error, source) from None
-            log.warning("decoded on the CPU: %s", no_gpu_decoder(error, source))
+            _fall_back(way, error)
             return _container(way.on_the_cpu(), address)
         untrusted = distrust(error, source, decode)
         raise untrusted or source_error(error, source, live=mode == "live") from None
@@ -198,16 +196,22 @@ def _container(way: _Way, address: _Address) -> InputContainer:
         if accel is None:
             raise
         plain = _container(way.on_the_cpu(), address)
-        if "video" in choose_streams(plain, source, decode):
-            if decode.hwaccel_fallback:
-                log.warning("decoded on the CPU: %s", no_gpu_decoder(error, source))
-                return plain
-            plain.close()
-            raise no_gpu_decoder(error, source) from None
-        return plain  # sound alone needs no GPU
+        if "video" in choose_streams(plain, source, decode):  # sound alone needs no GPU
+            _fall_back(way, error, plain)
+        return plain
     if accel is not None:
-        _check_accelerated(container, source, decode)
+        _check_accelerated(way, container)
     return container
+
+
+def _fall_back(way: Way, error: Exception, container: InputContainer | None = None) -> None:
+    """Say that the CPU decodes; BackendError, and the container closed, where it must not."""
+    missing = no_gpu_decoder(error, way.source)
+    if not way.decode.hwaccel_fallback:
+        if container is not None:
+            container.close()
+        raise missing from None
+    log.warning("decoded on the CPU: %s", missing)
 
 
 def _accelerator(decode: DecodeConfig, keep_on: Gpu | None) -> HWAccel | None:
@@ -226,16 +230,11 @@ def _accelerator(decode: DecodeConfig, keep_on: Gpu | None) -> HWAccel | None:
     )
 
 
-def _check_accelerated(container: InputContainer, source: Source, decode: DecodeConfig) -> None:
+def _check_accelerated(way: Way, container: InputContainer) -> None:
     """PyAV is content where any stream has a decoder of the GPU, be it a cover's."""
-    video: Any = choose_streams(container, source, decode).get("video")
-    if video is None or video.codec_context.is_hwaccel:
-        return
-    missing = no_gpu_decoder(RuntimeError(f"{video.codec_context.name}, a decoder of the CPU"), source)
-    if not decode.hwaccel_fallback:
-        container.close()
-        raise missing
-    log.warning("decoded on the CPU: %s", missing)
+    video: Any = choose_streams(container, way.source, way.decode).get("video")
+    if video is not None and not video.codec_context.is_hwaccel:
+        _fall_back(way, RuntimeError(f"{video.codec_context.name}, a decoder of the CPU"), container)
 
 
 def no_gpu_decoder(error: Exception, source: Source) -> BackendError:

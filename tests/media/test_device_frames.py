@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +172,11 @@ def test_video_that_the_cpu_would_decode_beside_another_stream_that_the_gpu_does
     path = Clip(seconds=0.1).write(tmp_path / "a.mp4")
     source = parse_source(str(path))
     with av.open(str(path)) as container:
-        may = DecodeConfig(hwaccel="cuda", hwaccel_fallback=True)
-        opening._check_accelerated(container, source, may)
+        must = opening.Way(source, DecodeConfig(hwaccel="cuda"), "recorded", None)
+        may = replace(must, decode=DecodeConfig(hwaccel="cuda", hwaccel_fallback=True))
+        opening._check_accelerated(may, container)
         with pytest.raises(BackendError, match=r"decodes this codec, got h264, a decoder of the CPU"):
-            opening._check_accelerated(container, source, DecodeConfig(hwaccel="cuda"))
+            opening._check_accelerated(must, container)
     (line,) = caplog.messages
     assert line.startswith("decoded on the CPU: decode.hwaccel: cuda needs an NVIDIA GPU")
 

@@ -19,7 +19,7 @@ from streamfuse.config import DecodeConfig
 from streamfuse.errors import SourceError, SourceLost, SourceRefused
 from streamfuse.media.decode import Decoder, open_decoder
 from streamfuse.media.demux import Demuxer
-from streamfuse.media.opening import open_inputs
+from streamfuse.media.opening import Address, open_inputs
 from streamfuse.media.source import DeviceSource, parse_source
 from streamfuse.types import AudioChunk, MediaItem, VideoFrame
 from tests.clips import Clip
@@ -45,8 +45,8 @@ def drain(decoder: Decoder) -> tuple[list[MediaItem], SourceError | None]:
 def camera_with_microphone(monkeypatch: pytest.MonkeyPatch) -> DeviceSource:
     """A device source whose devices are test patterns: there is no camera on a build machine."""
     patterns = [
-        ("testsrc2=size=160x120:rate=25:duration=1,realtime", "lavfi", {}),
-        ("sine=duration=1,arealtime", "lavfi", {}),
+        Address("testsrc2=size=160x120:rate=25:duration=1,realtime", "lavfi"),
+        Address("sine=duration=1,arealtime", "lavfi"),
     ]
     monkeypatch.setattr("streamfuse.media.opening._addresses", lambda *_: patterns)
     monkeypatch.setattr("streamfuse.media.opening.open_options", lambda *_: {})
