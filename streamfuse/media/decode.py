@@ -160,7 +160,12 @@ class Decoder:
         if lost is None and self._live and not self._ends:
             lost = SourceLost("a live source must not end", got="end of stream", where=self.source)
         if lost is not None:
-            raise lost
+            try:
+                raise lost
+            finally:
+                # Its traceback has this frame: left here, both and the decoders would stay for the collector,
+                # and a camera that goes every few seconds would grow its process by tens of megabytes.
+                lost = None
 
     def _begins(self, span: tuple[int, int | None] | None, video_from_ns: int) -> dict[Track, int]:
         """File time before which a track's packets are left out, where any are."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -67,6 +69,21 @@ def test_a_stream_that_says_its_length_and_ends_is_a_loss(tmp_path: Path) -> Non
         _, error = drain(live(http.url("/cam.ts")))
     assert isinstance(error, SourceLost)
     assert "a live source must not end" in str(error)
+
+
+def test_a_lost_source_leaves_no_decoder_to_the_garbage_collector(tmp_path: Path) -> None:
+    """Of a camera that goes again and again, each would stay until some collection: tens of megabytes."""
+    with http_server({"/cam.ts": content(ts(tmp_path))}) as http:
+        decoder = live(http.url("/cam.ts"))
+        gone = weakref.ref(decoder)
+        gc.disable()
+        try:
+            _, error = drain(decoder)
+            assert isinstance(error, SourceLost)
+            del decoder, error
+            assert gone() is None
+        finally:
+            gc.enable()
 
 
 def opened(source: Source) -> Decoder:
