@@ -10,7 +10,7 @@ from streamfuse.checkpoint.identity import Identity, differences
 from streamfuse.checkpoint.outputs import are_there, finish_closing
 from streamfuse.checkpoint.record import Checkpoint, CheckpointFile
 from streamfuse.errors import OutputError
-from streamfuse.sinks.durable import RESTART, Patience, persist
+from streamfuse.sinks.durable import RESTART, Patience, persist, told
 
 SHOWN = 3
 """So many differences are told; the rest is counted."""
@@ -65,5 +65,6 @@ def closing(
 
 
 def _written(file: CheckpointFile, checkpoint: Checkpoint, patience: Patience | None) -> Checkpoint:
-    persist(file.path, lambda: file.write(checkpoint), patience, "a checkpoint must be written")
+    with told(file.path, "a checkpoint must be written"):
+        persist(file.path, lambda: file.write(checkpoint), patience)
     return checkpoint

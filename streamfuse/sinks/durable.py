@@ -122,7 +122,8 @@ class PartFile:
         if not self._open:
             raise StageError("nothing may be written to a closed output", where=self.path)
         data = text.encode("utf-8", "backslashreplace")
-        persist(self.path, lambda: self._append(data), self._patience)
+        with told(self.path):
+            persist(self.path, lambda: self._append(data), self._patience)
         self._seal.push(data)
 
     def sync(self) -> int:
@@ -223,27 +224,21 @@ def told(path: Path, rule: str = "an output must be written whole") -> Iterator[
         raise OutputError(rule, got=f"errno {error.errno} ({name})", where=path) from error
 
 
-def persist(
-    path: Path,
-    write: Callable[[], None],
-    patience: Patience | None = None,
-    rule: str = "an output must be written whole",
-) -> None:
-    """Write; on a full disk again and again, for as long as `patience` has it so. OutputError, with the rule.
+def persist(path: Path, write: Callable[[], None], patience: Patience | None) -> None:
+    """Write; on a full disk again and again, for as long as `patience` has it so. Raises OSError.
 
     write  all or nothing; raises OSError
     """
     waited = False
-    with told(path, rule):
-        while True:
-            try:
-                write()
-                break
-            except OSError as error:
-                if patience is None or error.errno not in FULL:
-                    raise
-                waited = True
-                patience.wait(path, error)
+    while True:
+        try:
+            write()
+            break
+        except OSError as error:
+            if patience is None or error.errno not in FULL:
+                raise
+            waited = True
+            patience.wait(path, error)
     if waited and patience is not None:
         patience.over(path)
 
