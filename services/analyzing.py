@@ -87,6 +87,8 @@ class AnalyzeService:
         busy |= self._step(more=busy)
         may_leave = self._deadline_ns is not None and (not self._streams or self._is_late())
         if may_leave and not self._said_goodbye:
+            for source in list(self._recorded):  # whose reader was killed before it could say that it stops
+                self._carry(source, last=True)
             self._answers.offer(self._name, Shutdown(source=self._name))
             self._said_goodbye = True
         answers_ns = self._answers.poll() or now_ns

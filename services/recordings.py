@@ -30,6 +30,8 @@ TURN_NS = 200 * MS
 """A turn ends after so much work, so that reports go out in time: an overlay takes 0.1 s for one answer."""
 SETTLE_MS = 60_000
 """How long opening or closing a recording may take: its files go to disk, and a disk may be slow."""
+LAST_WORD_NS = NS
+"""So much longer than an analyzer we wait: its state, without which there is no checkpoint, may come last."""
 GETS_ON_NS = NS
 """Between words that opening gets on: an overlay is made again from its beginning then."""
 
@@ -99,7 +101,7 @@ class RecordingsService:
 
     def stop(self, now_ns: int) -> None:
         self._status.stop()
-        self._deadline_ns = now_ns + round(self._config.wire.drain_s * NS)
+        self._deadline_ns = now_ns + round(self._config.wire.drain_s * NS) + LAST_WORD_NS
 
     def close(self) -> None:
         """Leave every recording that has not ended to the next run."""

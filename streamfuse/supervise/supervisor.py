@@ -16,6 +16,10 @@ from streamfuse.wire.headers import Progress
 
 STOP_NS = 9 * NS
 """From the wish to stop to SIGKILL: with a second to spare of the ten in which a run has to be over."""
+LISTENING_NS = NS
+"""From the wish to stop to the end of a process that does not work yet. Its report of having begun may be
+under way, or was lost, and comes again within half a second: a reader that was killed instead would leave the
+others waiting for its last word."""
 LOOK_NS = 100 * MS
 
 FINAL_CODES = {2, 3, 4, 5, 6}
@@ -166,13 +170,8 @@ class Supervisor:
             if slot.child is None:
                 if not slot.over:
                     slot.watch.finished()
-            elif slot.has_begun:
-                if slot.leave_by_ns is None:  # it was asked: a second time would mean at once
-                    slot.child.ask_to_stop()
-            else:  # it holds nothing that could be lost, and may be seconds away from listening
-                slot.child.kill()
-                slot.child = None
-                slot.watch.finished()
+            elif slot.leave_by_ns is None:  # it was asked: a second time would mean at once
+                slot.child.ask_to_stop()
 
     def _take(self, report: Progress, now_ns: int) -> None:
         for slot in self.slots:
@@ -226,9 +225,14 @@ class Supervisor:
         )
 
     def _hasten(self, slot: Slot, now_ns: int) -> None:
+        stop_at_ns = self._stop_at_ns or now_ns
         if slot.child is None:
             slot.watch.finished()
-        elif self._stop_at_ns is not None and now_ns >= self._stop_at_ns:
+        elif not slot.has_begun and now_ns >= stop_at_ns - STOP_NS + LISTENING_NS:
+            slot.child.kill()  # it holds nothing that could be lost, and may be seconds away from listening
+            slot.child = None
+            slot.watch.finished()
+        elif now_ns >= stop_at_ns:
             slot.child.kill()
             slot.child = None
             slot.watch.finished()
@@ -247,7 +251,7 @@ class Supervisor:
             slot.watch.finished()
             if code == 0:
                 self.notify(Notice("done", slot.role, "has ended"))
-            else:
+            elif slot.has_begun or self._stop_at_ns is None:
                 self.notify(Notice("lost", slot.role, f"{describe_exit(code)} while stopping: {words}"))
         elif code in FINAL_CODES:
             slot.watch.finished()
