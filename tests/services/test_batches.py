@@ -13,11 +13,11 @@ from streamfuse.config import RunConfig
 from streamfuse.model.runtime import Model, load_model
 from streamfuse.services.analyzing import TURN_MESSAGES
 from streamfuse.services.batches import Batches, first_tick, stepped_together
-from streamfuse.types import MS, Tick
-from streamfuse.wire.headers import End
+from streamfuse.types import MS, NS, Carried, Tick
+from streamfuse.wire.headers import End, Shutdown
 from streamfuse.wire.inbox import GapError
 from tests.hand_clock import HandClock
-from tests.services.analyze_bench import SESSIONS, TICKS, Bench, Recordings, start, tick
+from tests.services.analyze_bench import SESSIONS, TICKS, Bench, Recordings, media, start, tick
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +163,22 @@ def test_publisher_that_is_new_begins_recordings_at_their_checkpoints(
     one.ticks.bring("x", tick("x", 1))
     with pytest.raises(GapError, match="got tick 1 of session 0 after -1"):
         one.service.turn(one.clock.now_ns)
+
+
+def test_recording_whose_reader_was_killed_while_stopping_hands_its_state_on(
+    whole_model: Model, tmp_path: Path
+) -> None:
+    """Its `End` never comes: the time is up, and without the state there would be no checkpoint."""
+    bench = recordings(whole_model, tmp_path, "a")
+    for body in media("a")[:4]:
+        bench.ticks.bring("a", body)
+    bench.service.turn(bench.clock.now_ns)
+    bench.service.stop(bench.clock.now_ns)
+    bench.service.turn(bench.clock.now_ns)
+    assert not bench.service.finished
+    bench.clock.now_ns += 6 * NS
+    bench.service.turn(bench.clock.now_ns)
+    assert bench.service.finished
+    carried, goodbye = [body for _, body in bench.told.told][-2:]
+    assert isinstance(carried, Carried) and (carried.session, carried.index) == (0, 2)
+    assert isinstance(goodbye, Shutdown)

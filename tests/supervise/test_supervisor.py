@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -194,3 +195,22 @@ time.sleep(60)
 
     supervisor.run(bench.should_stop, turn)
     assert set(bench.kinds()) <= {"started"}
+
+
+def test_supervisor_asks_a_process_to_stop_whose_word_of_having_begun_was_lost(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Killed, a reader could not tell the analyzer that nothing more comes."""
+    script = f"""
+report(0, "starting")
+while not stopped:
+    time.sleep(0.01)
+open({str(tmp_path / "drained")!r}, "w").close()
+"""
+    supervisor = bench.supervise(bench.role("decode", script))
+
+    def turn() -> None:
+        bench.stop = running(supervisor) is not None
+
+    supervisor.run(bench.should_stop, turn)
+    assert (tmp_path / "drained").exists()

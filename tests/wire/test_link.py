@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from streamfuse.clock import SYSTEM
 from streamfuse.errors import ConfigError, WireError
 from streamfuse.private import private_folder
 from streamfuse.types import NS, SessionStart, Tick
+from streamfuse.wire import transport
 from streamfuse.wire.broadcast import Publisher, Subscriber
 from streamfuse.wire.codec import Message, encode
 from streamfuse.wire.endpoints import AddressTaken, EndpointLock
@@ -399,3 +401,23 @@ def test_stuck_socket_is_replaced_and_nothing_is_lost(
     assert outlet.socket is not stuck
     until(lambda: take(inlet, got) or outlet.box.settled, outlet)
     assert indices(got) == [0, 100]
+
+
+def test_receiver_that_closes_leaves_its_senders_their_last_word(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A sender that had not read it yet would lose it with the connection, and wait until its time is up."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(transport, "FAREWELL_MS", 10_000)
+    for turn in range(50):
+        theirs, ours, address = Wire(), Wire(), f"ipc://{tmp_path}/{turn}"
+        inlet, outlet = inlet_of(theirs, address), outlet_of(ours, address)
+        outlet.offer("door", End(source="door", complete=True, reason=""))
+        got: list[Delivery] = []
+        while not take(inlet, got) and not got:
+            until(lambda inlet=inlet: inlet.socket.poll(0), outlet)  # type: ignore[misc]
+        closing = Thread(target=theirs.close, args=(10_000,), daemon=True)
+        closing.start()
+        until(lambda box=outlet.box: box.settled, outlet)  # type: ignore[misc]
+        ours.close()
+        closing.join()
