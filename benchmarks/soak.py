@@ -4,8 +4,9 @@
     python benchmarks/soak.py --reconnects 1000 --hours 1
 
 Four sources, three of which end or are reset every few seconds (tests/integration/soak.py, which has the
-aims): both numbers in that time, no process replaced, memory grown by at most 20 MB in each from the tenth
-part on, file descriptors, threads and /dev/shm as they were. Exits with 1 where one is missed.
+aims): both numbers in that time, no process replaced; the most that each holds, from the second tenth to the
+end, grown by at most 20 MB, file descriptors, threads and /dev/shm as they were. Exits with 1 where one is
+missed.
 With --hours it goes on so long, and tells the slope of each process's memory too, in MB an hour.
 """
 

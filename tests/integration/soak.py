@@ -26,10 +26,8 @@ SHM = Path("/dev/shm")
 GROWTH = 20_000_000
 """Bytes by which a process may grow between SETTLED and the end."""
 HANDLES, THREADS = 2, 1
-"""One connection more or less may be open at the moment of looking."""
+"""One connection more or less may be open at most moments of one window of looks than of the other."""
 SPARE_LOG = "logs/analyze-0-spare.log"
-LOOK_S = 30.0
-"""Seconds between two looks at what the processes hold, for the slope."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a soak: what was asked for and done, and each process at SETTLED and at the end, by its role."""
+    """Of a soak: what was asked for and done, and the most each process held early and late, by its role."""
 
     asked: tuple[int, int]
     ticks: int
@@ -130,24 +128,21 @@ def soak(
         run.until(lambda: STANDS_BY in (run.run_dir / SPARE_LOG).read_text(), "a warm spare", 120)
         assert len(run.children()) == 3 + len(sources)
         shm = len(list(SHM.iterdir()))
-        before: dict[str, Holding] = {}
         looks: list[Look] = []
         look, began_ns = _looker(run), SYSTEM.monotonic_ns()
         while (now := look(began_ns)).seconds < deadline_s:
             if now.seconds >= at_least_s and now.ticks >= ticks and now.reconnects >= reconnects:
                 break
-            if not before and now.reconnects >= SETTLED * reconnects:
-                before = now.holdings
-            if not looks or now.seconds - looks[-1].seconds >= LOOK_S:
-                looks.append(now)
+            looks.append(now)
             seen = run.session("resets")
             proxy.reset()
             proxy.heal()
             run.until(lambda s=seen: run.session("resets") > s, "labels after a reset", 60)
         looks.append(now)
         shm_after = len(list(SHM.iterdir()))
+        early = [x for x in looks if SETTLED <= x.reconnects / reconnects <= 2 * SETTLED]
         done = (ticks, reconnects), now.ticks, now.reconnects
-        outcome = Outcome(*done, before, now.holdings, shm, shm_after, looks)
+        outcome = Outcome(*done, most(early), most(looks[-len(early) :]), shm, shm_after, looks)
         assert run.stop() == 0, run.said()
         return outcome
 
@@ -161,6 +156,20 @@ def _looker(run: LiveRun) -> Callable[[int], Look]:
         return Look(seconds, len(run.lines) - told, _reconnects(run) - lost, holdings(run))
 
     return look
+
+
+def most(looks: Sequence[Look]) -> dict[str, Holding]:
+    """The most that each process held, of those that are there at the last of the looks.
+
+    A decoder has threads and files while its source is there, and none while it is away: two single looks
+    compare one with the other.
+    """
+    roles = looks[-1].holdings if looks else {}
+    return {role: _most([x.holdings[role] for x in looks if role in x.holdings]) for role in roles}
+
+
+def _most(held: Sequence[Holding]) -> Holding:
+    return Holding(max(x.rss for x in held), max(x.handles for x in held), max(x.threads for x in held))
 
 
 def holdings(run: LiveRun) -> dict[str, Holding]:

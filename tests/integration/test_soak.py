@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.soak import GROWTH, Holding, Look, Outcome, soak
+from tests.integration.soak import GROWTH, Holding, Look, Outcome, most, soak
 
 HELD = Holding(rss=100_000_000, handles=40, threads=9)
 GOOD = Outcome((200, 20), 201, 20, {"analyze  7": HELD}, {"analyze  7": HELD}, 3, 3)
@@ -38,6 +38,14 @@ def test_soak_says_what_was_missed(outcome: Outcome, said: str) -> None:
     assert GOOD.missed() == []
     (line,) = outcome.missed()
     assert said in line
+
+
+def test_most_is_of_those_who_are_there_at_the_end() -> None:
+    away, other = replace(HELD, rss=HELD.rss + 1, threads=4), replace(HELD, handles=41)
+    looks = [Look(1.0, 1, 1, {"decode 7": HELD, "decode 8": HELD}), Look(2.0, 2, 2, {"decode 7": away})]
+    assert most(looks) == {"decode 7": replace(HELD, rss=HELD.rss + 1)}
+    assert most([*looks, Look(3.0, 3, 3, {"decode 7": other})])["decode 7"].handles == 41
+    assert most([]) == {}
 
 
 def test_slope_is_of_the_looks_after_it_settled() -> None:
