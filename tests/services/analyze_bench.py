@@ -138,6 +138,8 @@ class Recordings:
         )
         self.left = {name: deque(media(name)) for name in self.names}
         self.session: dict[str, int] = {}
+        self.last: dict[str, tuple[int, int]] = {}
+        """Answered by this process; one that died may have come further than it was kept."""
 
     def turn(self) -> None:
         for name in self.random.permutation(list(self.names)):
@@ -152,12 +154,13 @@ class Recordings:
                 self.session[name] = body.session
             if isinstance(body, Answer):
                 assert body.head.session == self.session[name], "what waits is told before the next session"
-                self.answers[name][body.head.session, body.head.index] = body
+                self.last[name] = body.head.session, body.head.index
+                self.answers[name][self.last[name]] = body
             if isinstance(body, Carried):
                 self.keep(name, body)
 
     def keep(self, name: str, carried: Carried) -> None:
-        assert (carried.session, carried.index) == max(self.answers[name]), "of the last answer"
+        assert (carried.session, carried.index) == self.last[name], "of the last answer"
         self.kept += 1
         checkpoint = Checkpoint({}, "running", carried.data)
         CheckpointFile(Path(self.config.sources[name].output)).write(checkpoint)
