@@ -53,7 +53,8 @@ def main() -> None:
     print(f"{outcome.ticks} ticks, {outcome.reconnects} reconnects in {minutes:.1f} minutes, {both}")
     done = {"ticks": outcome.ticks, "reconnects": outcome.reconnects, "minutes": minutes}
     done |= {"asked": outcome.asked, "reached_s": reached_s}
-    write("soak", rows, done | {"shm": [outcome.shm_before, outcome.shm_after], "missed": missed})
+    done |= {"shm": [outcome.shm_before, outcome.shm_after], "missed": missed}
+    write("soak-hour" if args.hours else "soak", rows, done)
     for line in missed:
         print(f"missed: {line}")
     sys.exit(1 if missed else 0)
