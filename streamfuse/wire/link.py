@@ -38,7 +38,7 @@ class Outlet:
         self, wire: Wire, endpoint: str, *, name: str, mode: Mode, topic: Topic, clock: Clock
     ) -> None:
         self.box = Outbox(name, mode, topic)
-        self._connect = partial(wire.connect, "send", endpoint, queue=topic.window + _HELLOS)
+        self._connect = partial(wire.connect, "send", endpoint, queue=topic.window_in(mode) + _HELLOS)
         self.socket = self._connect()
         self._empty_promises = 0
         self.tap: Callable[[Body, Sequence[bytes]], None] | None = None
@@ -124,8 +124,8 @@ class Inlet:
         own_only: bool = False,
         lock: EndpointLock | None = None,
     ) -> None:
-        self.box = Inbox(topic.window, mode)
-        self.socket = wire.bind("receive", endpoint, queue=topic.window + _HELLOS, lock=lock)
+        self.box = Inbox(topic.window_in(mode), mode)
+        self.socket = wire.bind("receive", endpoint, queue=topic.window_in(mode) + _HELLOS, lock=lock)
         self.monitor = wire.monitor(self.socket)
         self._accepts = tuple(TOPICS[name].record for name in accepts)
         self._own_only = own_only

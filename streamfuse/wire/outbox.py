@@ -65,7 +65,7 @@ class Outbox:
         self._unsaid: Counter[str] = Counter()
         """By source: dropped since its last message, which the next one says."""
         self._receiver: int | None = None
-        self._window = topic.window
+        self._widest = self._window = topic.window_in(mode)
         self._heard_ns: int | None = None
         self._asked_ns: int | None = None
         self._hellos = 0
@@ -168,7 +168,7 @@ class Outbox:
             self._asked_ns = None
             return True
         self._receiver, self._greeted = credit.epoch, True
-        self._window = min(self._topic.window, credit.window)
+        self._window = min(self._widest, credit.window)
         while self._under_way and self._under_way[0].seq < credit.acked:
             self.counters["done"] += self._under_way.popleft().data
         if self._asked is not None and credit.answers == self._asked[0]:

@@ -18,6 +18,7 @@ class Topic:
     queue   messages waiting at the sender; when full, live drops the oldest and counts it, recorded blocks
     window  messages under way between sender and receiver: sent, not yet done with
     live, recorded  what a full queue does; control messages are never dropped in either
+    recorded_window  the window of a recording, where it is another: nothing in it grows old
     """
 
     name: str
@@ -26,6 +27,10 @@ class Topic:
     window: int
     live: Policy
     recorded: Policy
+    recorded_window: int | None = None
+
+    def window_in(self, mode: Mode) -> int:
+        return self.recorded_window or self.window if mode == "recorded" else self.window
 
     def policy(self, mode: Mode) -> Policy:
         return self.live if mode == "live" else self.recorded
@@ -35,7 +40,7 @@ TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         # Four waiting and two under way: 0.6 s is the most that a live tick can age before it is dropped.
-        Topic("tick", Tick, queue=4, window=2, live="drop", recorded="block"),
+        Topic("tick", Tick, queue=4, window=2, live="drop", recorded="block", recorded_window=8),
         # Small and of many sources: a disk that stalls for a second with 16 cameras loses nothing.
         Topic("answer", Answer, queue=256, window=64, live="drop", recorded="block"),
         # One every few seconds, of a megabyte.

@@ -227,7 +227,7 @@ class Traffic(RuleBasedStateMachine):
     def begin(self, mode: str) -> None:
         self.mode = mode
         self.box = Outbox("door", mode, TICK)  # type: ignore[arg-type]
-        self.inbox = Inbox(TICK.window, mode)  # type: ignore[arg-type]
+        self.inbox = Inbox(TICK.window_in(mode), mode)  # type: ignore[arg-type]
         self.connection = 0
         self.to_receiver: list[object] = []
         self.to_sender: list[object] = []
@@ -301,9 +301,9 @@ class Traffic(RuleBasedStateMachine):
         whole = c["done"] + c["dropped"] + c["lost"] + self.box.waiting + self.box.under_way
         assert whole == self.produced
         # A recording drops nothing: what a broken connection gives back waits beside a full queue.
-        assert self.box.waiting <= TICK.queue + (TICK.window if self.mode == "recorded" else 0)
-        assert self.box.under_way <= TICK.window
-        assert len(self.held) <= TICK.window * (1 + self.deaths)
+        assert self.box.waiting <= TICK.queue + (TICK.window_in("recorded") if self.mode == "recorded" else 0)
+        assert self.box.under_way <= TICK.window_in(self.mode)
+        assert len(self.held) <= TICK.window_in(self.mode) * (1 + self.deaths)
 
     @invariant()
     def order_is_kept(self) -> None:
