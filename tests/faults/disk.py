@@ -19,7 +19,8 @@ or let it be full while the test wants it to be, with the file `switch` and no l
 A fault is `operation:error:first[-last]`, counted from 1 over the files whose path holds `path`. Operations:
 write, fsync, rename (os.replace, os.rename), truncate, open (for writing). Errors: any errno's name, and
 SHORT (half of the data is taken, as POSIX allows), KILL (the process dies before it), TORN (dies half-way),
-SLOW (an fsync that takes SLOW_S and succeeds), TERM (the process is asked to stop, and the call succeeds).
+SLOW (an fsync that takes SLOW_S, a write that takes SLOW_WRITE_S, and succeeds), TERM (the process is asked
+to stop, and the call succeeds).
 
 Only what goes through `os` is touched, as all of our durable writing does. It needs nothing but the
 standard library, so that a child's sitecustomize.py can load it before everything else.
@@ -63,7 +64,7 @@ class Fault:
 
 _OPERATIONS = frozenset({"write", "fsync", "rename", "truncate", "open"})
 _SPECIAL = frozenset({"SHORT", "KILL", "TORN", "SLOW", "TERM"})
-SLOW_S = 5.0
+SLOW_S, SLOW_WRITE_S = 5.0, 0.03
 
 
 @dataclass
@@ -118,6 +119,9 @@ class Disk:
     def _write(self, fd: int, data: Any) -> int:
         path = _path_of(fd)
         error = self._hit("write", path)
+        if error == "SLOW":
+            time.sleep(SLOW_WRITE_S)
+            error = None
         if error in ("SHORT", "TORN"):
             taken = int(self.real["write"](fd, bytes(data)[: max(1, len(data) // 2)]))
             if error == "SHORT":

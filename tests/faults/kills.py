@@ -77,6 +77,7 @@ class Killer:
 
     inline   the whole job is one process; there is one victim then
     power    share of the kills of the whole group after which unsynced data is lost
+    faults   of the disk (disk.py), in every run but the golden ones
     """
 
     model: Path
@@ -86,6 +87,7 @@ class Killer:
     power: float = 0.3
     seconds: float = 60.0
     checkpoint_s: float = 0.2
+    faults: Sequence[str] = ()
     say: Callable[[str], None] = lambda _: None
     tally: Tally = field(default_factory=Tally)
 
@@ -140,7 +142,9 @@ class Killer:
     ) -> tuple[int | None, int]:
         """One run: its exit code, None where it was killed; and how many kills it took."""
         journal = self.folder / "journal"
-        environment = os.environ | child_environment(path=str(out), journal=journal, full=self._full)
+        environment = os.environ | child_environment(
+            *self.faults, path=str(out), journal=journal, full=self._full
+        )
         log = (self.folder / "log.txt").open("ab")
         process = subprocess.Popen(
             self._command(clip, out, inline=self.inline),

@@ -16,10 +16,13 @@ from tests.checkpoint.made import recording
 from tests.faults.disk import child_environment
 from tests.faults.kills import Killer
 
+SLOW_DISK = "write:SLOW:1-1000000"
+"""Seconds lie between any part of a recording and its end, so that no kill and no signal comes too late."""
+
 
 @pytest.fixture(scope="module")
 def killer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Killer:
-    return Killer(tiny_model, tmp_path_factory.mktemp("kills"), power=1.0, seconds=15.0)
+    return Killer(tiny_model, tmp_path_factory.mktemp("kills"), power=1.0, seconds=15.0, faults=[SLOW_DISK])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_f20_a_full_disk_is_waited_out(killer: Killer) -> None:
 
 def test_f30_a_signal_drains_and_the_same_command_goes_on(killer: Killer) -> None:
     out = killer.folder / "signal"
-    process, clip = run(killer, out)
+    process, clip = run(killer, out, SLOW_DISK, path=".labels.jsonl.part")
     part = out / f"{clip.stem}.labels.jsonl.part"
     until_ns = SYSTEM.monotonic_ns() + 60 * NS
     while not (part.exists() and part.stat().st_size > 5_000):
