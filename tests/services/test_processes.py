@@ -88,7 +88,7 @@ def test_recordings_through_the_processes_give_the_bytes_of_inline(
 
 
 def test_recording_begins_anew_after_its_analyzer_was_killed(tiny_model: Path, tmp_path: Path) -> None:
-    path = Clip(seconds=60.0, fps=10).write(tmp_path / "long.mp4")
+    path = Clip(seconds=24.0, fps=10).write(tmp_path / "long.mp4")
     sources = {"long": SourceConfig(input=str(path), output=str(tmp_path / "out" / "long"))}
     with a_run("recorded", tiny_model, sources, labels=LIVELY) as run:
         run.start_all()
