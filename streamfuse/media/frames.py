@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame as AvFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -118,7 +119,9 @@ def orientation(frame: Any) -> tuple[int, bool]:
 
     Read from the display matrix; angles between are rounded to the nearest quarter.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # Not frame.side_data: that stays in the frame and refers to it, so that every frame of a camera would be
+    # kept until the garbage collector comes: hundreds of megabytes where the pictures are large.
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if matrix is None:
         return 0, False
     a, b, _, c, d = struct.unpack("<5i", bytes(matrix)[:20])

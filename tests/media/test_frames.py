@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -246,3 +247,23 @@ def test_picture_from_rgb_of_an_index() -> None:
 def test_picture_from_rgb_refuses(bad: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match=r"rgb must be \(H, W, 3\) uint8"):
         picture_from_rgb(bad)
+
+
+def test_frame_that_was_rendered_is_left_to_no_garbage_collector(tmp_path: Path) -> None:
+    """Until some collection, a camera's frames would fill hundreds of megabytes."""
+    clip = Clip(seconds=1, width=64, height=48).write(tmp_path / "a.mp4")
+    renderer = Renderer(32)
+    gc.collect()
+    gc.disable()
+    try:
+        with av.open(str(clip)) as container:
+            count = sum(renderer.render(frame).planes[0].size > 0 for frame in container.decode(video=0))
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [one for one in gc.garbage if isinstance(one, av.VideoFrame)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert count > 10
+    assert left == []

@@ -86,6 +86,7 @@ def test_still_is_upright(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("streamfuse.media.still.VideoReformatter", _Unwrapped)
+    monkeypatch.setattr("streamfuse.media.frames.SideDataContainer", lambda turned: turned.side_data)
     jpeg, width, height = still_of(Turned(quarters(), *matrix), (1, 1), 640, 90)
     assert (width, height) == Image.open(io.BytesIO(jpeg)).size == size
     assert near(corners(jpeg), want), corners(jpeg)
