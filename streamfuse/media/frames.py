@@ -119,8 +119,8 @@ def orientation(frame: Any) -> tuple[int, bool]:
 
     Read from the display matrix; angles between are rounded to the nearest quarter.
     """
-    # Not frame.side_data: that stays in the frame and refers to it, so that every frame of a camera would be
-    # kept until the garbage collector comes: hundreds of megabytes where the pictures are large.
+    # Not frame.side_data: that stays in the frame and refers to it, so that every frame, and what its decoder
+    # holds, would be kept until the garbage collector comes.
     matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if matrix is None:
         return 0, False

@@ -250,7 +250,7 @@ def test_picture_from_rgb_refuses(bad: npt.NDArray[np.uint8]) -> None:
 
 
 def test_frame_that_was_rendered_is_left_to_no_garbage_collector(tmp_path: Path) -> None:
-    """Until some collection, a camera's frames would fill hundreds of megabytes."""
+    """Until some collection, those of a source that ends again and again would fill tens of megabytes."""
     clip = Clip(seconds=1, width=64, height=48).write(tmp_path / "a.mp4")
     renderer = Renderer(32)
     gc.collect()
