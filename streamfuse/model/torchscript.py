@@ -62,11 +62,14 @@ def prepare_process(threads: int) -> None:
 
     One thread by default: with a busy neighbour two gave a p99 of 1350 ms where one gave 7.7 ms.
     The plain executor: the profiling one recompiles at calls 2 and 3, and again for each new shape.
+    No fuser on CUDA: the plain executor's fails at a split of the last dimension, as an LSTM's, and makes
+    kernels that read misaligned memory (torch 2.11 on an H200); a recorded graph has no launches to save.
     Float32 on CUDA is float32: TF32 keeps 10 bits of 23, and the CPU's answers would not be met.
     """
     torch.set_num_threads(threads)
     with suppress(RuntimeError):  # it may be set only once, before the first parallel work
         torch.set_num_interop_threads(1)
     torch._C._jit_set_profiling_executor(False)
+    torch._C._jit_override_can_fuse_on_gpu(False)
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
