@@ -8,11 +8,9 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from streamfuse.checkpoint.keeper import Keeper
 from streamfuse.checkpoint.record import CheckpointFile
 from streamfuse.cli import patience
 from streamfuse.cli.stop import Stop, Stopped
@@ -169,16 +167,9 @@ def test_damage_in_the_middle_is_refused_by_its_line(
     golden: Golden,
     damage: Callable[[bytes], bytes],
     told: str,
-    monkeypatch: pytest.MonkeyPatch,
+    every_checkpoint: None,
 ) -> None:
-    runs.checkpoint_s, keep = 1e-9, Keeper.keep
-
-    def keep_and_wait(keeper: Keeper, *arguments: Any) -> None:
-        """A slow disk writes fewer checkpoints: what is damaged has to lie within the last one."""
-        keep(keeper, *arguments)
-        assert keeper._idle.wait(30)
-
-    monkeypatch.setattr(Keeper, "keep", keep_and_wait)
+    """What is damaged lies within the last checkpoint."""
     assert runs.run_killed_after(clip, 12) is None
     part = runs.folder / f"{clip.stem}.labels.jsonl.part"
     part.write_bytes(damage(part.read_bytes()))
