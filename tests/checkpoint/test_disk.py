@@ -124,9 +124,12 @@ def test_a_full_disk_may_be_left_waiting_by_a_signal(runs: Runs, clip: Path, gol
     assert runs.results(clip) == golden(clip)
 
 
+@pytest.mark.parametrize("checkpoint_s", [1e-6, 3600])
 def test_a_folder_that_vanishes_is_told_and_what_was_moved_goes_on(
-    runs: Runs, clip: Path, golden: Golden
+    runs: Runs, clip: Path, golden: Golden, checkpoint_s: float
 ) -> None:
+    """By the next checkpoint, or where none is due, at the end."""
+    runs.checkpoint_s = checkpoint_s
     moved = runs.folder.with_name("moved")
 
     def move(item: Label | Event) -> None:
