@@ -26,7 +26,8 @@ from streamfuse.media.decode import open_decoder
 from streamfuse.media.redact import Discreet, redact_known
 from streamfuse.media.source import parse_source
 from tests.faults.addresses import SHAPES, address, leaks, secret_of
-from tests.integration.live import LiveRun, free_port
+from tests.integration.live import LiveRun
+from tests.ports import free_port
 
 QUICK = DecodeConfig(open_timeout_s=1, read_timeout_s=0.5)
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamfuse.clock import SYSTEM
 from streamfuse.types import NS
+from tests.ports import free_port
 
 DEADLINE_S = 60.0
 """For what takes seconds on an idle machine; it only bounds a failing test."""
@@ -30,12 +30,6 @@ HANG = Path(__file__).with_name("hang")
 """Holds a sitecustomize.py that makes every child hang in a busy loop at SIGUSR1."""
 
 Line = dict[str, Any]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class LiveRun:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import StartCamera
-from tests.integration.live import LiveRun, free_port
+from tests.integration.live import LiveRun
+from tests.ports import free_port
 
 SECRETS = ("s3cr%40t-word", "s3cr@t-word", "tok3n-of-mine")
 """As it stands in the URL, and as it is."""

@@ -11,9 +11,10 @@ import pytest
 
 from streamfuse.types import MS, NS
 from tests.clips import Clip, flash_and_beep, joined, wrapping_ts
-from tests.integration.live import Line, LiveRun, check_order, free_port
+from tests.integration.live import Line, LiveRun, check_order
 from tests.integration.meter import write_meter
 from tests.integration.senders import flv_camera, http_camera, udp_sender, with_late_sound
+from tests.ports import free_port
 
 SMALL = {"width": 160, "height": 120, "fps": 10}
 TS_SECONDS = 4.0

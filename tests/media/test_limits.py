@@ -32,6 +32,7 @@ from streamfuse.media.source import parse_source
 from streamfuse.types import Mode
 from tests.clips import Clip, joined, wrapping_ts
 from tests.media.servers import content, hold, http_server, rtsp, status, tcp_server
+from tests.ports import free_port
 
 SHORT = DecodeConfig(open_timeout_s=1, read_timeout_s=0.5)
 PATIENT = DecodeConfig(open_timeout_s=30, read_timeout_s=30)
@@ -223,10 +224,7 @@ def test_a_silent_server_times_out_without_pyav_watching(text: str) -> None:
 
 @pytest.mark.timeout(90)
 def test_a_silent_udp_port_times_out_without_pyav_watching() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"udp://127.0.0.1:{port}"
+    address = f"udp://127.0.0.1:{free_port()}"
     with pytest.raises(av.error.FFmpegError):
         opens(address, options(address, DecodeConfig(read_timeout_s=0.2), "live"), format="mpegts")
 
@@ -259,10 +257,7 @@ def test_udp_overrun_is_not_fatal(tmp_path: Path) -> None:
     data = Clip(seconds=2).write(tmp_path / "a.ts").read_bytes()
     outcomes = []
     for change in ({}, {"overrun_nonfatal": None}):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        stop = threading.Event()
+        port, stop = free_port(), threading.Event()
         sender = threading.Thread(target=_send_ts, args=(data, port, stop))
         sender.start()
         address = f"udp://127.0.0.1:{port}"

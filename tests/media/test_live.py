@@ -25,6 +25,7 @@ from streamfuse.types import MS, AudioChunk, MediaItem, SessionStart, TrackEnd, 
 from tests.clips import Clip, index_picture, read_index
 from tests.hand_clock import HandClock
 from tests.media.servers import Tcp, content, hold, http_server, rtsp, status, stream, tcp_server
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 PATIENT = DecodeConfig(open_timeout_s=30, read_timeout_s=30)
@@ -184,10 +185,8 @@ def test_a_server_that_never_answers(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["http://{}/x", "rtsp://{}/x", "rtmp://{}/x/y"])
 def test_nobody_listens(text: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     with pytest.raises(SourceLost, match="nobody listens at the address") as caught:
-        live(text.format(f"u:s3cR3t@127.0.0.1:{port}"))
+        live(text.format(f"u:s3cR3t@127.0.0.1:{free_port()}"))
     assert "s3cR3t" not in str(caught.value)
 
 
@@ -263,10 +262,7 @@ def test_a_reset_connection(tmp_path: Path) -> None:
 
 def test_mpegts_over_udp(tmp_path: Path) -> None:
     data = ts(tmp_path, seconds=4.0)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    stop = threading.Event()
+    port, stop = free_port(), threading.Event()
 
     def send() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
