@@ -138,9 +138,13 @@ class LiveRun:
         except psutil.NoSuchProcess:
             return []
 
+    def named(self, words: str) -> list[psutil.Process]:
+        """The children with these words on their command line; one that is just ending has none."""
+        return [process for process in self.children() if words in _command(process)]
+
     def child(self, service: str, name: str = "") -> psutil.Process:
         """The running child of that service and name; of an analyzer and its spare, the one that serves."""
-        found = [p for p in self.children() if f"streamfuse.services.{service}" in _command(p)]
+        found = self.named(f"streamfuse.services.{service}")
         found = [p for p in found if not name or name in _command(p)]
         if service == "analyze":
             found = [p for p in found if _listens(p, self.run_dir / "ticks-0.sock")]
