@@ -37,8 +37,9 @@ from websockets.asyncio.client import connect
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.integration.browser import Tab, chromium
-from tests.integration.live import LiveRun, free_port
+from tests.integration.live import LiveRun
 from tests.integration.test_view_pages import SOURCES, fed
+from tests.ports import free_port
 
 SETTLE_S = 2.0
 SERVER = "the page's server, 16 sources"

@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT))
 from streamfuse.clock import SYSTEM
 from streamfuse.types import NS
 from tests.integration.browser import Tab, chromium
-from tests.integration.live import LiveRun, free_port
+from tests.integration.live import LiveRun
+from tests.ports import free_port
 
 SIZE = {"width": 1440, "height": 1080}
 

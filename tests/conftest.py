@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 # One thread per process, before torch is imported: results and times then do not depend on the machine.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+# How long an example takes is the machine's affair: no test times anything.
+hypothesis.settings.register_profile(
+    "streamfuse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("streamfuse")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PACKAGES = Path(__file__).with_name("system-packages.sh")

@@ -87,8 +87,7 @@ class RecordedOutputs:
         """Write what was held back and put all to disk; return each file's name and bytes."""
         for sink in self.sinks:
             sink.settle()
-            sink.sync()
-        return {sink.path.name: part_path(sink.path).stat().st_size for sink in self.sinks}
+        return {sink.path.name: sink.sync() for sink in self.sinks}
 
     def close(self, complete: bool) -> list[Path]:
         """Close every output, as complete only if all went well; return the files that got their names.

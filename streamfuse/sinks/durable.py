@@ -127,10 +127,10 @@ class PartFile:
         self._seal.push(data)
 
     def sync(self) -> int:
-        """Put everything written to disk; return the length. Any thread may call it, until close()."""
+        """Put everything written to disk; return the file's length. Any thread may call it, until close()."""
         with told(self.path):
             os.fsync(self._fd)
-        return self.length
+            return os.fstat(self._fd).st_size  # of an overlay FFmpeg writes the bytes, by the file's path
 
     def close(self, complete: bool) -> None:
         """End the output: complete, it gets its name; else only `.part` is left. Once closed, it stays so."""

@@ -21,6 +21,10 @@ LISTENING_NS = NS
 under way, or was lost, and comes again within half a second: a reader that was killed instead would leave the
 others waiting for its last word."""
 LOOK_NS = 100 * MS
+LAST_WORD_NS, LAST_WORD_LOOKS = 20 * MS, 10
+"""How long, and how often, the last report of a process that has ended is waited for: on a busy machine its
+end is seen before what it said."""
+LAST_STATES = frozenset({"done", "failed", "refused"})
 
 FINAL_CODES = {2, 3, 4, 5, 6}
 """Exits that another start would not change: configuration, model, source refused, address taken, no GPU."""
@@ -242,6 +246,10 @@ class Supervisor:
 
     def _ended(self, slot: Slot, code: int, now_ns: int) -> None:
         self._read(0)  # its last report was sent before it went
+        for _ in range(LAST_WORD_LOOKS if code >= 0 else 0):  # one that was killed had no time for it
+            if slot.report is not None and slot.report.state in LAST_STATES:
+                break
+            self._read(LAST_WORD_NS)
         words = slot.child.last_words() if slot.child is not None else ""
         slot.child, slot.exit_code = None, code
         if slot.leave_by_ns is not None and self._stop_at_ns is None:

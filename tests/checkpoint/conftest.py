@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streamfuse.checkpoint.keeper import Keeper
 from streamfuse.model.runtime import Model, load_model
 from tests.checkpoint.made import Runs, recording
 
@@ -41,6 +43,21 @@ def golden(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
         return known[clip]
 
     return get
+
+
+@pytest.fixture
+def every_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work waits for each checkpoint, so that the last one is of the last tick.
+
+    A slow disk writes fewer of them: then no test may count on where the last one lies.
+    """
+    keep = Keeper.keep
+
+    def keep_and_wait(keeper: Keeper, *arguments: Any) -> None:
+        keep(keeper, *arguments)
+        assert keeper._idle.wait(60)
+
+    monkeypatch.setattr(Keeper, "keep", keep_and_wait)
 
 
 @pytest.fixture

@@ -8,11 +8,9 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from streamfuse.checkpoint.keeper import Keeper
 from streamfuse.checkpoint.record import CheckpointFile
 from streamfuse.cli import patience
 from streamfuse.cli.stop import Stop, Stopped
@@ -126,9 +124,12 @@ def test_a_full_disk_may_be_left_waiting_by_a_signal(runs: Runs, clip: Path, gol
     assert runs.results(clip) == golden(clip)
 
 
+@pytest.mark.parametrize("checkpoint_s", [1e-6, 3600])
 def test_a_folder_that_vanishes_is_told_and_what_was_moved_goes_on(
-    runs: Runs, clip: Path, golden: Golden
+    runs: Runs, clip: Path, golden: Golden, checkpoint_s: float
 ) -> None:
+    """By the next checkpoint, or where none is due, at the end."""
+    runs.checkpoint_s = checkpoint_s
     moved = runs.folder.with_name("moved")
 
     def move(item: Label | Event) -> None:
@@ -169,16 +170,9 @@ def test_damage_in_the_middle_is_refused_by_its_line(
     golden: Golden,
     damage: Callable[[bytes], bytes],
     told: str,
-    monkeypatch: pytest.MonkeyPatch,
+    every_checkpoint: None,
 ) -> None:
-    runs.checkpoint_s, keep = 1e-9, Keeper.keep
-
-    def keep_and_wait(keeper: Keeper, *arguments: Any) -> None:
-        """A slow disk writes fewer checkpoints: what is damaged has to lie within the last one."""
-        keep(keeper, *arguments)
-        assert keeper._idle.wait(30)
-
-    monkeypatch.setattr(Keeper, "keep", keep_and_wait)
+    """What is damaged lies within the last checkpoint."""
     assert runs.run_killed_after(clip, 12) is None
     part = runs.folder / f"{clip.stem}.labels.jsonl.part"
     part.write_bytes(damage(part.read_bytes()))

@@ -69,7 +69,7 @@ def test_stepped_in_a_padded_batch_as_on_cuda_it_ends_with_the_same_bytes(
 
 
 def test_killed_late_it_does_not_decode_the_pictures_of_the_beginning_again(
-    runs: Runs, clips: Clips, golden: Golden, pictures_from: list[int]
+    runs: Runs, clips: Clips, golden: Golden, pictures_from: list[int], every_checkpoint: None
 ) -> None:
     clip = clips("aac.mp4")
     assert runs.run_killed_after(clip, 55) is None
@@ -86,6 +86,7 @@ def test_pictures_that_come_out_otherwise_are_decoded_from_the_beginning(
     clips: Clips,
     golden: Golden,
     pictures_from: list[int],
+    every_checkpoint: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clip = clips("aac.mp4")

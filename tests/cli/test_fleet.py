@@ -18,6 +18,7 @@ from streamfuse.errors import StreamfuseError
 from streamfuse.wire.endpoints import EndpointLock
 from tests.cli.conftest import Run
 from tests.clips import Clip
+from tests.faults.disk import child_environment
 
 
 @pytest.fixture
@@ -77,11 +78,14 @@ def test_a_gpu_has_one_analyze_process_and_the_cpu_one_for_each_worker() -> None
 def test_a_killed_process_costs_nothing_but_time(
     run: Run, tiny_model: Path, tmp_path: Path, victim: str
 ) -> None:
-    clip = Clip(seconds=15.0).write(tmp_path / "long.mp4")
+    # More ticks than have room between the processes, and a slow disk for the first of them: on the fastest
+    # machine too, whatever is killed then has not done its part yet.
+    clip = Clip(seconds=50.0, fps=10, width=64, height=48).write(tmp_path / "long.mp4")
+    slow = os.environ | child_environment("write:SLOW:1-60", path=".labels.jsonl.part")
     common = ["--model", str(tiny_model), "--device", "cpu"]
     command = [sys.executable, "-m", "streamfuse.cli.main", "process", str(clip), *common]
     out = tmp_path / "apart"
-    with subprocess.Popen([*command, "-o", str(out)], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, "-o", str(out)], env=slow, stderr=subprocess.PIPE, text=True) as process:
         part = out / "long.labels.jsonl.part"
         supervisor = psutil.Process(process.pid)
         while not (part.exists() and part.stat().st_size > 0):

@@ -8,8 +8,9 @@ from pathlib import Path
 import jsonschema
 
 from tests.cli.conftest import Run
-from tests.notify.receivers import Broker, HttpReceiver, Listener, free_port
+from tests.notify.receivers import Broker, HttpReceiver, Listener
 from tests.notify.test_webhook import SCHEMA
+from tests.ports import free_port
 
 
 def config(folder: Path, *targets: str) -> Path:

@@ -52,8 +52,10 @@ def test_files_and_summary_of_one_recording(process: Run, clip: Path, tmp_path: 
     assert (summary["done"], summary["failed"], summary["device"]) == (1, 0, "cpu")
     assert (entry["status"], entry["ticks"], entry["dropped"], entry["truncated"]) == ("done", 20, 0, False)
     assert entry["duration_s"] == pytest.approx(2.0, abs=0.05)
-    # wall_s is told to the millisecond, of a second or less.
-    assert entry["realtime_factor"] == pytest.approx(entry["analysed_s"] / entry["wall_s"], rel=0.02)
+    # wall_s is told to the millisecond, of a second or less; the factor to two places, on a slow machine of
+    # less than one.
+    factor = entry["analysed_s"] / entry["wall_s"]
+    assert entry["realtime_factor"] == pytest.approx(factor, rel=0.02, abs=0.006)
     assert sum(entry["label_shares"]["scene"].values()) == pytest.approx(1, abs=1e-3)
     assert entry["outputs"] == ["clip.labels.jsonl", "clip.events.jsonl", "clip.vtt"]
     assert len(summary["model"]["sha256"]) == 64

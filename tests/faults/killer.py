@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -33,8 +34,9 @@ def kill_all(pid: int) -> list[psutil.Process]:
     root = psutil.Process(pid)
     root.suspend()
     family = [root, *root.children(recursive=True)]
-    for member in family:
-        member.kill()
+    for member in reversed(family):  # children first: they go with their parent, and one may be gone by then
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
     left = wait_until_dead(family[1:], 30)
     assert not left, f"still there: {left}"
     return family

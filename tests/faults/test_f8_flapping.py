@@ -19,8 +19,8 @@ from streamfuse.services.reader import Finished, Reader
 from streamfuse.types import MS, MediaItem, VideoFrame
 from streamfuse.wire.transport import wait
 from tests.clips import Clip
-from tests.integration.live import free_port
 from tests.media.servers import Tcp, tcp_server
+from tests.ports import free_port
 
 CYCLES, WARM = 1000, 100
 GROWTH_BYTES = 20_000_000

@@ -9,7 +9,8 @@ import pytest
 
 from streamfuse.services.process import environment
 from streamfuse.supervise.systemd import VARIABLES
-from tests.integration.live import LiveRun, free_port
+from tests.integration.live import LiveRun
+from tests.ports import free_port
 
 PATTERN = "lavfi:testsrc2=size=64x48:rate=10"
 WATCHDOG_US = 1_000_000

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamfuse.clock import SYSTEM
 from streamfuse.types import NS
+from tests.ports import free_port
 
 DEADLINE_S = 60.0
 """For what takes seconds on an idle machine; it only bounds a failing test."""
@@ -30,12 +30,6 @@ HANG = Path(__file__).with_name("hang")
 """Holds a sitecustomize.py that makes every child hang in a busy loop at SIGUSR1."""
 
 Line = dict[str, Any]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class LiveRun:
@@ -144,9 +138,13 @@ class LiveRun:
         except psutil.NoSuchProcess:
             return []
 
+    def named(self, words: str) -> list[psutil.Process]:
+        """The children with these words on their command line; one that is just ending has none."""
+        return [process for process in self.children() if words in _command(process)]
+
     def child(self, service: str, name: str = "") -> psutil.Process:
         """The running child of that service and name; of an analyzer and its spare, the one that serves."""
-        found = [p for p in self.children() if f"streamfuse.services.{service}" in _command(p)]
+        found = self.named(f"streamfuse.services.{service}")
         found = [p for p in found if not name or name in _command(p)]
         if service == "analyze":
             found = [p for p in found if _listens(p, self.run_dir / "ticks-0.sock")]

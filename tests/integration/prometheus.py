@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.integration.live import free_port
+from tests.ports import free_port
 
 BOARD = Path(__file__).resolve().parents[2] / "dashboards" / "streamfuse.json"
 Series = dict[str, Any]

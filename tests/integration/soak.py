@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -176,12 +176,13 @@ def holdings(run: LiveRun) -> dict[str, Holding]:
     """By role and pid: a process that was replaced is another."""
     found: dict[str, Holding] = {}
     for process in [psutil.Process(run.process.pid), *run.children()]:
-        words = process.cmdline()
-        role = next((w.rpartition(".")[2] for w in words if "streamfuse.services." in w), "supervisor")
-        name = words[-1] if role == "decode" else ""
-        with process.oneshot():
-            holding = Holding(process.memory_info().rss, process.num_fds(), process.num_threads())
-        found[f"{role} {name} {process.pid}"] = holding
+        with suppress(psutil.Error):  # one that is just ending holds nothing any more
+            words = process.cmdline()
+            role = next((w.rpartition(".")[2] for w in words if "streamfuse.services." in w), "supervisor")
+            name = words[-1] if role == "decode" else ""
+            with process.oneshot():
+                holding = Holding(process.memory_info().rss, process.num_fds(), process.num_threads())
+            found[f"{role} {name} {process.pid}"] = holding
     return found
 
 

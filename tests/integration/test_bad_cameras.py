@@ -18,8 +18,9 @@ import pytest
 from tests.clips import Clip, joined
 from tests.faults.test_f13_time_stamps import with_late_dts
 from tests.faults.test_f16_tracks import with_unknown_sound
-from tests.integration.live import Line, LiveRun, check_order, free_port
+from tests.integration.live import Line, LiveRun, check_order
 from tests.media.servers import Answer, Tcp, http_server, stream, tcp_server
+from tests.ports import free_port
 
 HALF_S, WHOLE_S, FPS = 2.5, 5.0, 10
 AT_TICKS, GAP_TICKS = 900_000, 60 * 90_000

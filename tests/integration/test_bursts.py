@@ -58,11 +58,13 @@ def base(tmp_path: Path) -> Iterator[str]:
 
 def test_live_playlist_and_film_over_http_lose_nothing(base: str, meter: Path) -> None:
     sources = {"hls": f"{base}/live.m3u8", "film": f"{base}/film.mkv"}
-    with LiveRun(sources, "--allow-hls", model=meter) as run:
+    # On a busy machine a track that is read late is waited for, and no second analyzer warms up beside it.
+    options = ("--allow-hls", "--set", "ticks.max_wait_ms=1000", "--set", "live.spare=false")
+    with LiveRun(sources, *options, model=meter) as run:
         run.until(lambda: all(run.labels(name) for name in sources), "the first labels")
         run.until(lambda: len(run.labels("hls")) > 100, "ten seconds of the playlist")
         run.until(lambda: run.labels("film")[-1]["tick"] >= 59, "the end of the film")
-        run.until(lambda: not _decodes(run, "film"), "the film is over")
+        run.until(lambda: not run.named("--source film"), "the film is over")
         assert run.stop() == 0, run.said()
         for name in sources:
             labels = run.labels(name)
@@ -72,7 +74,3 @@ def test_live_playlist_and_film_over_http_lose_nothing(base: str, meter: Path) -
         heard = run.labels("hls")[10:-10]
         assert {line["modalities"]["audio"] for line in heard} == {"ok"}
         assert all(after["tick"] > before["tick"] for before, after in pairwise(heard))
-
-
-def _decodes(run: LiveRun, name: str) -> bool:
-    return any(f"--source {name}" in " ".join(p.cmdline()) for p in run.children())

@@ -8,8 +8,9 @@ import yaml
 
 from streamfuse.clock import SYSTEM
 from streamfuse.types import NS
-from tests.integration.live import LiveRun, free_port
+from tests.integration.live import LiveRun
 from tests.integration.prometheus import prometheus, queries
+from tests.ports import free_port
 
 DOOR = "lavfi:testsrc2=size=160x120:rate=10;sine=frequency=440"
 

@@ -21,7 +21,8 @@ from streamfuse.config_live import WireConfig
 from streamfuse.wire.codec import Message, encode
 from streamfuse.wire.keys import Keys, new_keys
 from streamfuse.wire.transport import Wire
-from tests.integration.live import DEADLINE_S, free_port
+from tests.integration.live import DEADLINE_S
+from tests.ports import free_port
 from tests.services.run import Run
 from tests.wire.samples import a_report, a_tick
 

@@ -11,7 +11,8 @@ import av
 import pytest
 
 from tests.clips import Clip
-from tests.integration.live import LiveRun, check_order, free_port
+from tests.integration.live import LiveRun, check_order
+from tests.ports import free_port
 
 SECONDS = 4.0
 LISTEN = {"fifo_format": "flv", "format_opts": "listen=1:timeout=3", "queue_size": "1000"}

@@ -11,9 +11,10 @@ import pytest
 
 from streamfuse.types import MS, NS
 from tests.clips import Clip, flash_and_beep, joined, wrapping_ts
-from tests.integration.live import Line, LiveRun, check_order, free_port
+from tests.integration.live import Line, LiveRun, check_order
 from tests.integration.meter import write_meter
 from tests.integration.senders import flv_camera, http_camera, udp_sender, with_late_sound
+from tests.ports import free_port
 
 SMALL = {"width": 160, "height": 120, "fps": 10}
 TS_SECONDS = 4.0
@@ -22,6 +23,8 @@ FLASHES = (1.0, 2.0)
 FRAME_NS = NS // 10
 SOUND_LATE_MS = (0, 300)
 NO_SMOOTHING = ("--set", "labels.smoothing_s=0")
+UNHURRIED = ("--set", "ticks.max_wait_ms=1000", "--set", "live.spare=false")
+"""On a busy machine a track that is read late is waited for, and no second analyzer warms up beside it."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,8 @@ def test_file_that_loops_begins_a_session_each_time(network: LiveRun) -> None:
 def files(clips: dict[str, Path], meter: Path) -> Iterator[LiveRun]:
     """Recordings played at their own pace; the run ends by itself when all have ended."""
     names = ("flash", "late_beep", "deaf", "blind", "late_sound", "wraps", "jumps")
-    with LiveRun({name: str(clips[name]) for name in names}, *NO_SMOOTHING, model=meter) as run:
+    sources = {name: str(clips[name]) for name in names}
+    with LiveRun(sources, *NO_SMOOTHING, *UNHURRIED, model=meter) as run:
         assert run.wait() == 0, run.said()
         assert run.complaints() == []
         for name in names:

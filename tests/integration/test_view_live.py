@@ -11,7 +11,8 @@ from websockets.sync.client import connect
 
 from tests.integration.browser import PHONE, Tab, chromium
 from tests.integration.conftest import StartCamera
-from tests.integration.live import LiveRun, ctl, free_port
+from tests.integration.live import LiveRun, ctl
+from tests.ports import free_port
 
 SOURCES = {
     "door": "lavfi:testsrc2=size=320x240:rate=25;sine=frequency=440",

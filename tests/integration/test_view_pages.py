@@ -24,7 +24,7 @@ from streamfuse.view.history import Report
 from streamfuse.view.hub import Hub
 from streamfuse.view.server import ViewServer
 from tests.clips import Clip
-from tests.integration.browser import PHONE, Tab, chromium
+from tests.integration.browser import DEADLINE_MS, PHONE, Tab, chromium
 from tests.view.made import HEADS, a_label, a_still
 from tests.view.test_recording import written
 
@@ -191,10 +191,12 @@ def fed(**options: object) -> Iterator[tuple[str, Feed]]:
 def test_sixteen_sources_are_kept_up_with(browser: Any) -> None:
     with fed() as (url, feed), Tab(browser, url) as tab:
         tab.until("globalThis.streamfuseShown?.().delays.length >= 1600", "ten seconds of labels")
-        shown = tab.page.evaluate("streamfuseShown()")
-        behind = feed.offered - int(tab.page.evaluate("document.querySelector('article').dataset.tick"))
-        assert shown["missed"] == 0
-        assert behind <= 10, "not a second behind after ten"
+        # A browser that stands still for a moment falls behind: it has to come back to now, with little lost.
+        end_ns = SYSTEM.monotonic_ns() + DEADLINE_MS * MS
+        while feed.offered - int(tab.page.evaluate("document.querySelector('article').dataset.tick")) > 10:
+            assert SYSTEM.monotonic_ns() < end_ns, "never less than a second behind"
+            tab.page.wait_for_timeout(50)
+        assert tab.page.evaluate("streamfuseShown()")["missed"] <= 10 * SOURCES
         moved = "[...document.querySelectorAll('article .screen canvas')].filter((c) => c.dataset.count >= 2)"
         tab.until(f"{moved}.length >= 6", "the pictures in sight move")
         assert tab.complaints == []

@@ -54,7 +54,7 @@ def test_every_size_matches_the_reference(width: int, height: int, chroma) -> No
     assert_near(frame_window([picture], PLAIN)[0], frame_window_reference(picture, PLAIN), 1e-5)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(1, 200),
     st.integers(1, 200),
@@ -251,7 +251,7 @@ def test_spec_out_of_bounds_is_refused(fields: dict, rule: str) -> None:
         FrameSpec(**fields)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(1, 4096), st.integers(1, 256), st.floats(0, 1), st.floats(0.01, 1), st.integers(0, 255)
 )  # fmt: skip

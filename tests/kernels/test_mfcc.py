@@ -125,7 +125,7 @@ def test_stream_in_any_chunks_gives_the_same_bits(name: str, size: int) -> None:
     np.testing.assert_array_equal(np.concatenate([*parts, stream.flush()]), mfcc(samples))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 1500), max_size=12), st.sampled_from([7, 160, 512]))
 def test_stream_in_random_chunks_gives_the_same_bits(sizes: list[int], hop: int) -> None:
     spec, samples = MfccSpec(hop_length=hop), noise(sum(sizes))

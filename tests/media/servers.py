@@ -170,8 +170,11 @@ a=control:data
 """
 
 
-def rtsp(code: int = 200) -> Callable[[socket.socket, Tcp], None]:
-    """An RTSP server that describes a camera and refuses every SETUP, or answers everything with `code`."""
+def rtsp(code: int = 200, *, plays: bool = True) -> Callable[[socket.socket, Tcp], None]:
+    """An RTSP server that describes a camera of which nothing comes, or answers everything with `code`.
+
+    plays  False: it hangs up instead, so that nobody waits for what does not come
+    """
 
     def talk(connection: socket.socket, tcp: Tcp) -> None:
         buffer = b""
@@ -183,6 +186,8 @@ def rtsp(code: int = 200) -> Callable[[socket.socket, Tcp], None]:
             while b"\r\n\r\n" in buffer:
                 request, _, buffer = buffer.partition(b"\r\n\r\n")
                 tcp.received.append(request)
+                if not plays and request.startswith(b"PLAY"):
+                    return
                 connection.sendall(_rtsp_answer(request, code))
 
     return talk

@@ -69,7 +69,7 @@ def test_what_lies_above_8_khz_does_not_fold_back(rate: int) -> None:
     assert np.abs(ours[200:-200]).max() < 0.9 * 10 ** (-60 / 20)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     cuts=st.lists(st.integers(1, 5000), min_size=1, max_size=6), rate=st.sampled_from([8_000, 44_100, 48_000])
 )

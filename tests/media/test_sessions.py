@@ -293,7 +293,7 @@ def test_position_never_falls_back() -> None:
     assert at == 5 * NS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), mode=st.sampled_from(["recorded", "live"]))
 def test_any_mangled_input_keeps_the_rules(seed: int, mode: Mode) -> None:
     """Drops, repetitions, wild stamps, jumps, size changes and swapped neighbours, in any order."""
@@ -393,4 +393,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestMachine.settings = settings(max_examples=30, stateful_step_count=30)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import queue
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.ports import free_port
 
 DEADLINE_S = 60.0
 
@@ -82,12 +83,6 @@ class HttpReceiver:
             server.shutdown()
             server.server_close()
             thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:

@@ -16,7 +16,6 @@ from streamfuse.clock import SYSTEM
 from streamfuse.config_notify import CommandTarget
 from streamfuse.notify.command import CommandSender
 from streamfuse.notify.courier import Courier, NotTaken
-from streamfuse.types import NS
 from tests.notify.made import notice
 from tests.notify.test_webhook import until
 
@@ -36,6 +35,14 @@ def failure(*words: object, timeout_s: float = 20) -> NotTaken:
     with pytest.raises(NotTaken) as caught:
         run(*words, timeout_s=timeout_s)
     return caught.value
+
+
+def has_ended(pid: int) -> bool:
+    """Whether anybody has asked for its exit code is another matter."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_program_gets_its_arguments_as_they_are_and_the_event(
@@ -72,13 +79,10 @@ def test_program_that_does_not_read_its_input_is_no_failure() -> None:
 
 def test_program_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
     ids = tmp_path / "ids"
-    error = failure("sh", "-c", f"sleep 1000 & echo $! $$ > {ids}; wait", timeout_s=0.5)
-    assert str(error) == "sh must end within 0.5 s, got a program that runs"
-    last_ns = SYSTEM.monotonic_ns() + 10 * NS
+    error = failure("sh", "-c", f"sleep 1000 & echo $! $$ > {ids}; wait", timeout_s=3)
+    assert str(error) == "sh must end within 3 s, got a program that runs"
     for pid in map(int, ids.read_text().split()):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            assert SYSTEM.monotonic_ns() < last_ns, f"{pid} still runs"
-            SYSTEM.sleep_ns(NS // 100)
+        until(lambda pid=pid: has_ended(pid))  # type: ignore[misc]
 
 
 def test_program_that_starts_while_the_run_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +129,6 @@ def test_program_that_runs_when_the_run_ends_is_ended_and_counted_once(tmp_path:
     until(pid.exists)
     lamp.close(SYSTEM.monotonic_ns())
     number = int(pid.read_text())
-    until(lambda: not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: has_ended(number))
     lamp._thread.join(20)
     assert lamp.counts == {"sent": 0, "failed": 0, "dropped": 2}

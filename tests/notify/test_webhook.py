@@ -25,7 +25,8 @@ from streamfuse.notify.rules import Notice
 from streamfuse.notify.webhook import WebhookSender
 from streamfuse.types import NS
 from tests.notify.made import notice
-from tests.notify.receivers import DEADLINE_S, HttpReceiver, free_port
+from tests.notify.receivers import DEADLINE_S, HttpReceiver
+from tests.ports import free_port
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/event-1.schema.json").read_text())
 SECRET = "whsec_" + base64.b64encode(b"twenty-four bytes long..").decode()

@@ -70,7 +70,7 @@ def test_recording_has_the_same_bits_in_any_company_and_whenever_its_process_die
 ) -> None:
     three = Recordings(lambda clock: Alone(model, threads, clock), tmp_path, "abc", seed=threads)
     found = three.run(dies=0.05)
-    assert three.kept > 5
+    assert three.kept > 0
     wanted = expected(model)
     assert len(wanted) == SESSIONS * TICKS
     for name in "abc":

@@ -19,7 +19,7 @@ from streamfuse.types import MS, NS, SessionStart
 from streamfuse.wire.broadcast import Subscriber
 from streamfuse.wire.codec import Message
 from streamfuse.wire.headers import Progress
-from tests.integration.live import free_port
+from tests.ports import free_port
 from tests.sinks.made import make_label
 
 REPORT_NS = 500 * MS

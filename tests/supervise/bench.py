@@ -12,7 +12,7 @@ from pathlib import Path
 from streamfuse.supervise.child import Role
 from streamfuse.supervise.supervisor import Notice, Supervisor
 from streamfuse.supervise.watch import WatchLimits
-from streamfuse.types import MS, NS
+from streamfuse.types import NS
 from streamfuse.wire.headers import Progress
 
 PRELUDE = """
@@ -31,7 +31,7 @@ def work():
         time.sleep(0.05)
 """
 WORK = "work()"
-QUICK = WatchLimits(start_ns=20 * NS, silence_ns=500 * MS)
+QUICK = WatchLimits(start_ns=20 * NS, silence_ns=3 * NS)
 
 
 class Bench:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from streamfuse.supervise.child import Role, describe_exit
-from streamfuse.types import MS
+from streamfuse.supervise.supervisor import LAST_WORD_NS
+from streamfuse.supervise.watch import WatchLimits
+from streamfuse.types import MS, NS
+from streamfuse.wire.headers import Progress
 from tests.supervise.bench import QUICK, WORK, Bench, running
 
 
@@ -75,6 +79,24 @@ sys.exit(4)
     assert [notice.text for notice in refusals] == ["the camera must accept the password, got 401"]
     assert supervisor.slots[0].exit_code == 4
     assert supervisor.failure is None
+
+
+def test_supervisor_waits_for_the_last_word_of_a_process_whose_end_it_saw_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = bench.read
+    held: list[Progress] = []
+
+    def read_late(timeout_ns: int) -> Iterator[Progress]:
+        for report in read(timeout_ns):
+            held.append(report)
+        if timeout_ns == LAST_WORD_NS and held:
+            yield held.pop()
+
+    monkeypatch.setattr(bench, "read", read_late)
+    supervisor = bench.supervise(bench.role("decode", 'report(0, "refused", "no such camera"); sys.exit(4)'))
+    supervisor.run(bench.should_stop)
+    assert [(notice.kind, notice.text) for notice in bench.notices] == [("refused", "no such camera")]
 
 
 def test_supervisor_ends_the_run_when_the_model_is_refused(bench: Bench) -> None:
@@ -169,10 +191,11 @@ def test_describe_exit(code: int, words: str) -> None:
 def test_supervisor_gives_a_slow_start_its_time(bench: Bench) -> None:
     script = """
 report(0, "starting")
-time.sleep(1.2)
+time.sleep(2)
 work()
 """
-    supervisor = bench.supervise(bench.role("analyze", script))
+    limits = WatchLimits(start_ns=20 * NS, silence_ns=NS)
+    supervisor = bench.supervise(bench.role("analyze", script, limits))
 
     def turn() -> None:
         bench.stop = running(supervisor) is not None and supervisor.slots[0].watch.state == "running"

@@ -229,7 +229,7 @@ def arrivals_of(
     return sorted(arrivals, key=lambda pair: pair[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(broadcasts(), st.sampled_from([None, 0, 40, 300]))
 def test_live_every_tick_once_in_order_within_its_wait(broadcast: tuple, max_wait_ms: int | None) -> None:
     frame_ms, packet, *delays = broadcast
@@ -265,7 +265,7 @@ def _zero_after(total: int, k: int) -> np.ndarray:
     return own
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from([20, 40, 66, 83]), st.sampled_from([160, 320, 1024, 2048]), st.integers(0, 2**32))
 def test_live_in_time_makes_the_ticks_of_the_recording(frame_ms: int, packet: int, seed: int) -> None:
     rng = random.Random(seed)

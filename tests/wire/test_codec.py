@@ -70,7 +70,7 @@ def source_of(body: Body, other: str) -> str:
 bodies = st.one_of(ticks(), answers(), carried, starts, stills, controls)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(bodies, names, counts)
 def test_codec_gives_back_every_record(body: Body, name: str, seq: int) -> None:
     message = Message(source_of(body, name), getattr(body, "seq", seq), body)
@@ -95,7 +95,7 @@ def test_decoded_arrays_are_read_only_views_of_the_message() -> None:
     assert tick.samples.flags.aligned
 
 
-@settings(max_examples=max(1, EXAMPLES // 10), deadline=None)
+@settings(max_examples=max(1, EXAMPLES // 10))
 @given(st.lists(st.binary(max_size=60), max_size=5))
 def test_decode_of_noise_raises_only_wire_error(parts: list[bytes]) -> None:
     with pytest.raises(WireError):
@@ -106,7 +106,7 @@ GOOD = [encode(Message("door", 7, body)) for body in (a_tick(1), an_answer(1), S
 flips = st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 7)), min_size=1, max_size=3)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.sampled_from(GOOD), st.integers(0, 1), flips)
 def test_decode_of_damaged_message_raises_only_wire_error(
     good: list[bytes], which: int, flips: list[tuple[int, int]]

@@ -336,4 +336,4 @@ class Traffic(RuleBasedStateMachine):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestTraffic.settings = settings(max_examples=100, stateful_step_count=60)
