@@ -131,5 +131,10 @@ def main(arguments: argparse.Namespace) -> None:
     wire.close(within_ms=200)
 
 
-if __name__ == "__main__":
+def begin() -> None:
+    """The whole life of this process, its command line in sys.argv."""
     run(main, "source")
+
+
+if __name__ == "__main__":
+    begin()

@@ -49,6 +49,11 @@ def command(service: str, config: Path, name: str = "", *, standby: bool = False
     return [*argv, "--standby"] if standby else argv
 
 
+def reserve_command() -> list[str]:
+    """The command line of the process that becomes decode or publish when one of them dies."""
+    return [sys.executable, "-m", "streamfuse.services.reserve"]
+
+
 def environment() -> dict[str, str]:
     """The environment of a service that dies with this process."""
     one = dict.fromkeys(ONE_THREAD, "1")

@@ -313,5 +313,10 @@ def _live(
     return service
 
 
-if __name__ == "__main__":
+def begin() -> None:
+    """The whole life of this process, its command line in sys.argv."""
     run(main, private=False)
+
+
+if __name__ == "__main__":
+    begin()

@@ -29,10 +29,11 @@ class WireConfig(Section):
 
 
 class LiveOutputConfig(Section):
-    """What publish writes of live sources, beside the labels that it sends to subscribers; and the spare."""
+    """What publish writes of live sources, beside the labels that it sends out; and what stands by."""
 
     spare: bool = True
-    """A second analyze process stands by, warm, lest the first one die; off: less memory, slower recovery."""
+    """A second analyze process stands by, warm, and one that becomes decode or publish, lest one of them die;
+    off: less memory, slower recovery."""
     folder: str | None = None
     """Folder of <source>.jsonl; unset: none are written."""
     max_bytes: int | None = Field(100_000_000, ge=10_000)

@@ -15,9 +15,10 @@ from streamfuse.cli.device import settled_device
 from streamfuse.config import AppConfig, Channel, RunConfig, SourceConfig
 from streamfuse.errors import ConfigError, StreamfuseError
 from streamfuse.private import private_folder
-from streamfuse.services.process import command, environment
+from streamfuse.services.process import command, environment, reserve_command
 from streamfuse.sinks.durable import write_whole
 from streamfuse.supervise.child import Role
+from streamfuse.supervise.reserve import Reserve
 from streamfuse.supervise.supervisor import Supervisor
 from streamfuse.supervise.watch import WatchLimits
 from streamfuse.types import NS, Mode
@@ -106,7 +107,8 @@ def roles(config: RunConfig, file: Path, turns: Mapping[str, str] | None = None)
     keep = WatchLimits() if config.mode == "live" else WatchLimits(silence_ns=RECORDED_SILENCE_NS)
     outside = replace(keep, outside=config.mode == "live")
     analyzers = sorted({source.analyzer for source in config.sources.values()})
-    table = [Role("publish", "publish", tuple(command("publish", file)), env, keep)]
+    reserved = _has_reserve(config)
+    table = [Role("publish", "publish", tuple(command("publish", file)), env, keep, reserved=reserved)]
     for name in analyzers:
         argv = tuple(command("analyze", file, name, standby=True))
         table.append(Role("analyze", name, argv, env, keep))
@@ -121,9 +123,21 @@ def roles(config: RunConfig, file: Path, turns: Mapping[str, str] | None = None)
             outside,
             # Recordings wait for each other: an analyzer with one is busy.
             turn=(turns or {}).get(name, source.analyzer) if config.mode == "recorded" else None,
+            reserved=reserved,
         )
         for name, source in config.sources.items()
     ]
+
+
+def reserve_of(config: RunConfig) -> Reserve | None:
+    """What takes the place of a decode or publish process that dies, as the spare does of analyze."""
+    if not _has_reserve(config):
+        return None
+    return Reserve(reserve_command(), environment(), Path(config.run_dir) / "logs")
+
+
+def _has_reserve(config: RunConfig) -> bool:
+    return config.mode == "live" and config.live.spare
 
 
 def write_status(path: Path, supervisor: Supervisor) -> None:

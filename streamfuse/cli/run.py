@@ -15,7 +15,7 @@ from types import FrameType
 import click
 
 from streamfuse.cli.control import Control
-from streamfuse.cli.launch import check_names, roles, run_config, run_directory, write_status
+from streamfuse.cli.launch import check_names, reserve_of, roles, run_config, run_directory, write_status
 from streamfuse.cli.options import config_options, read_config
 from streamfuse.cli.recorder import describe_recording
 from streamfuse.cli.roster import ReadAgain, Roster
@@ -170,7 +170,11 @@ def watch(read: ReadAgain, duration_ns: int | None, *, show_json: bool, events_o
         wire = Wire(None if settled.wire.keys is None else Keys(Path(settled.wire.keys)))
         inbox = Inbox(wire, settled, screen)
         supervisor = Supervisor(
-            roles(settled, file), Path(settled.run_dir) / "logs", inbox.read_progress, screen.on_notice
+            roles(settled, file),
+            Path(settled.run_dir) / "logs",
+            inbox.read_progress,
+            screen.on_notice,
+            reserve=reserve_of(settled),
         )
         roster = Roster(settled, file, supervisor, screen, began, read)
         control = Control(wire, roster)

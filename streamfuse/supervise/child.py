@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamfuse.errors import OutputError
+from streamfuse.supervise.reserve import Reserve
 from streamfuse.supervise.watch import WatchLimits
 
 LOG_BYTES = 4 << 20
@@ -30,6 +31,7 @@ class Role:
     argv, env what is run. Nothing secret may be in argv, which everybody on the machine can read
     spare     started once another one of that name runs: waits, warm, for that one's death
     turn      of all roles with the same one, only one runs at a time, in order
+    reserved  a Reserve may take its place, also for the first time
     """
 
     service: str
@@ -39,6 +41,7 @@ class Role:
     limits: WatchLimits
     spare: bool = False
     turn: str | None = None
+    reserved: bool = False
 
     @property
     def title(self) -> str:
@@ -46,18 +49,20 @@ class Role:
 
 
 class Child:
-    """A running process of a role, which was started so many times before."""
+    """A running process of a role, which was started so many times before; the reserve where there is one."""
 
-    def __init__(self, role: Role, logs: Path, restarts: int = 0) -> None:
+    def __init__(self, role: Role, logs: Path, restarts: int = 0, reserve: Reserve | None = None) -> None:
         self.log = logs / f"{role.service}-{_file_name(role.name)}{'-spare' if role.spare else ''}.log"
+        told = {RESTARTS: str(restarts), SPARE: "1" if role.spare else ""}
         try:
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
                 self.log.replace(self.log.with_suffix(".log.1"))
             with self.log.open("ab") as log:
+                given = reserve.give(role.argv, self.log, told) if role.reserved and reserve else None
                 # A session of its own: Ctrl-C goes to the supervisor alone, which stops it in order.
-                self._process = subprocess.Popen(
+                self._process = given or subprocess.Popen(
                     role.argv,
-                    env={**role.env, RESTARTS: str(restarts), SPARE: "1" if role.spare else ""},
+                    env={**role.env, **told},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

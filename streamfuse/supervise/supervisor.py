@@ -10,6 +10,7 @@ from typing import Literal
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.errors import StreamfuseError
 from streamfuse.supervise.child import Child, Role, describe_exit
+from streamfuse.supervise.reserve import Reserve
 from streamfuse.supervise.watch import Verdict, Watch
 from streamfuse.types import MS, NS
 from streamfuse.wire.headers import Progress
@@ -67,6 +68,10 @@ class Slot:
         return self.watch.state in ("finished", "given up")
 
     @property
+    def is_loading(self) -> bool:
+        return self.child is not None and (self.report is None or self.report.state == "starting")
+
+    @property
     def has_begun(self) -> bool:
         """It does its work: it is past loading and warming up, and no spare."""
         return self.report is not None and self.report.state not in ("starting", "standby")
@@ -78,6 +83,7 @@ class Supervisor:
 
     read_progress  where the children's reports come from
     notify         told of everything that a person should know
+    reserve        takes the place of a reserved role's process that has died
     """
 
     roles: Sequence[Role]
@@ -85,6 +91,7 @@ class Supervisor:
     read_progress: ReadProgress
     notify: Callable[[Notice], None]
     clock: Clock = SYSTEM
+    reserve: Reserve | None = None
     failure: StreamfuseError | None = None
     slots: list[Slot] = field(init=False)
     _stop_at_ns: int | None = None
@@ -110,6 +117,8 @@ class Supervisor:
             for slot in self.slots:
                 if slot.child is not None:
                     slot.child.kill()
+            if self.reserve is not None:
+                self.reserve.close()
 
     def slot(self, service: str, name: str) -> Slot | None:
         """The slot of that role, which is no spare."""
@@ -158,6 +167,8 @@ class Supervisor:
             self._begin_stop(now_ns)
         for slot in list(self.slots):
             self._look(slot, now_ns)
+        if self.reserve is not None and not self.stopping and not any(s.is_loading for s in self.slots):
+            self.reserve.keep()  # not before: it would take from them what they load with
         self._read(LOOK_NS)
 
     def _read(self, timeout_ns: int) -> None:
@@ -170,6 +181,8 @@ class Supervisor:
 
     def _begin_stop(self, now_ns: int) -> None:
         self._stop_at_ns = now_ns + STOP_NS
+        if self.reserve is not None:
+            self.reserve.close()
         for slot in self.slots:
             if slot.child is None:
                 if not slot.over:
@@ -206,7 +219,8 @@ class Supervisor:
             return
         verdict = slot.watch.verdict(now_ns)
         if verdict is Verdict.START and self._may_start(slot):
-            slot.child, slot.report = Child(slot.role, self.logs, slot.watch.restarts), None
+            slot.child = Child(slot.role, self.logs, slot.watch.restarts, self.reserve)
+            slot.report = None
             slot.watch.started(now_ns)
         elif verdict is Verdict.KILL and slot.child is not None:
             slot.child.kill()

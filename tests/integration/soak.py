@@ -126,7 +126,7 @@ def soak(
             run.until(lambda n=name: run.labels(n), f"labels of {name}", 120)
         # The spare grows until it is warm, which on a busy machine takes as long as many reconnects.
         run.until(lambda: STANDS_BY in (run.run_dir / SPARE_LOG).read_text(), "a warm spare", 120)
-        assert len(run.children()) == 3 + len(sources)
+        run.until(lambda: len(run.children()) == 4 + len(sources), "a reserve", 120)
         shm = len(list(SHM.iterdir()))
         looks: list[Look] = []
         look, began_ns = _looker(run), SYSTEM.monotonic_ns()

@@ -71,11 +71,11 @@ def test_stopped_run_has_drained_and_told_everything(meter: Path, tmp_path: Path
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_second_signal_ends_it_now(meter: Path, number: int, code: int) -> None:
     with LiveRun({"cam": PATTERN}, model=meter) as run:
-        run.until(lambda: run.labels("cam") and len(run.children()) == 4, "labels, and a spare")
+        run.until(lambda: run.labels("cam") and len(run.children()) == 5, "labels, a spare and a reserve")
         children = run.children()
         run.child("analyze").suspend()  # so that nothing can drain
         run.process.send_signal(number)
-        run.until(lambda: len(run.children()) == 3, "the first signal is taken: the spare has gone")
+        run.until(lambda: len(run.children()) == 3, "the first signal is taken: what stood by has gone")
         run.process.send_signal(number)
         assert run.wait() == code
         _, left = psutil.wait_procs(children, timeout=DEADLINE_S)

@@ -122,6 +122,26 @@ def test_screen_showed_every_label_or_said_how_many_it_missed(run: LiveRun, fold
         assert len(missed) - len(tails) <= told[name] <= len(missed), (missed, tails, run.complaints())
 
 
+def reserves(run: LiveRun) -> list[psutil.Process]:
+    return run.named("streamfuse.services.reserve")
+
+
+@pytest.mark.parametrize(("service", "name"), [("decode", "left"), ("publish", "")])
+def test_reserve_takes_the_place_of_one_that_dies_and_another_stands_by(
+    run: LiveRun, service: str, name: str
+) -> None:
+    (reserve,) = run.until(lambda: reserves(run), "a reserve")
+    for source in SOURCES:
+        run.until(lambda n=source: run.labels(n)[-1]["tick"] > 10, f"a second of {source}")
+    session, mark, began_ns = run.session("left"), len(run.lines), SYSTEM.monotonic_ns()
+    run.child(service, name).kill()
+    back_ns = run.until(lambda: run.first_label_ns("left", mark, session), "labels of left again")
+    print(f"{service} killed: labels again after {(back_ns - began_ns) / NS:.2f} s, from the reserve")
+    assert run.child(service, name).pid == reserve.pid
+    assert all(reserve.pid != other.pid for other in run.until(lambda: reserves(run), "another reserve"))
+    assert f"--source {name}" in " ".join(reserve.cmdline()) or not name
+
+
 def test_every_event_that_began_has_ended_or_goes_on(run: LiveRun, folder: Path) -> None:
     """Also those that were open when publish died; the meter model always says something."""
     for name in SOURCES:

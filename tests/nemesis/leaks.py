@@ -57,6 +57,8 @@ def _held(run: LiveRun) -> dict[str, Held]:
     serving, warm = run.child("analyze").pid, run.metric(RESIDENT, process="analyze 0 (spare)") is not None
     for process in [psutil.Process(run.process.pid), *run.children()]:
         words = " ".join(process.cmdline())
+        if "streamfuse.services.reserve" in words:
+            continue  # it loads, and becomes another under the same pid
         does = (" serves" if process.pid == serving else " stands by") if "--standby" in words else ""
         if warm or does != " stands by":
             found[f"{process.pid} {words[-60:]}{does}"] = process.memory_info().rss, process.num_fds()

@@ -93,7 +93,7 @@ def _begin(
     run = begin()
     for name in CAMERAS:
         run.until(lambda n=name: len(run.labels(n)) > 5, f"labels of {name}", DEADLINE_S)
-    run.until(lambda: len(run.children()) == 3 + len(CAMERAS), "a warm spare", DEADLINE_S)
+    run.until(lambda: len(run.children()) == 4 + len(CAMERAS), "a warm spare and a reserve", DEADLINE_S)
     return Nemesis(run, begin, out, proxies, clock, full, rng, say)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from streamfuse.supervise.child import Role
+from streamfuse.supervise.reserve import Reserve
 from streamfuse.supervise.supervisor import Notice, Supervisor
 from streamfuse.supervise.watch import WatchLimits
 from streamfuse.types import NS
@@ -45,9 +46,17 @@ class Bench:
         self.stop = False
         self.turns = 0
 
-    def role(self, service: str, script: str, limits: WatchLimits = QUICK, spare: bool = False) -> Role:
+    def role(
+        self,
+        service: str,
+        script: str,
+        limits: WatchLimits = QUICK,
+        spare: bool = False,
+        reserved: bool = False,
+    ) -> Role:
         env = {**os.environ, "REPORTS": str(self.folder / "reports")}
-        return Role(service, "main", (sys.executable, "-c", PRELUDE + script), env, limits, spare)
+        argv = (sys.executable, "-c", PRELUDE + script)
+        return Role(service, "main", argv, env, limits, spare, reserved=reserved)
 
     def read(self, timeout_ns: int) -> Iterable[Progress]:
         self.socket.settimeout(timeout_ns / NS)
@@ -68,8 +77,8 @@ class Bench:
             error=error,
         )
 
-    def supervise(self, *roles: Role) -> Supervisor:
-        return Supervisor(roles, self.folder, self.read, self.notices.append)
+    def supervise(self, *roles: Role, reserve: Reserve | None = None) -> Supervisor:
+        return Supervisor(roles, self.folder, self.read, self.notices.append, reserve=reserve)
 
     def kinds(self) -> list[str]:
         return [notice.kind for notice in self.notices]

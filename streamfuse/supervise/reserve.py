@@ -1,0 +1,81 @@
+"""A process that has loaded what most of a start's time goes to, and takes the place of one that dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from streamfuse.clock import SYSTEM, Clock
+from streamfuse.types import NS
+
+PAUSE_NS = 10 * NS
+"""Between two starts: one that cannot load is not tried all the time."""
+
+
+class Reserve:
+    """At most one process that waits for its role: one line of JSON on its standard input.
+
+    argv, env  what is run; it reads {"argv": [...], "log": path, "env": {...}} and becomes that
+    logs       the folder for what it says before
+    """
+
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], logs: Path, clock: Clock = SYSTEM
+    ) -> None:
+        self._argv, self._env, self._log, self._clock = list(argv), env, logs / "reserve.log", clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next_ns = 0
+
+    def keep(self) -> None:
+        """See to it that one is there; where none can be started, processes start as they would without."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._next_ns:
+            return
+        self.close()
+        self._next_ns = now_ns + PAUSE_NS
+        with contextlib.suppress(OSError), self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._argv,
+                env=self._env,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def give(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
+        """The process, told what to become; None where there is none. One that still loads is told all the
+        same: it is ahead of any that would begin now.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        self._next_ns = 0
+        order = json.dumps({"argv": list(argv), "log": str(log), "env": dict(env)})
+        assert process.stdin is not None
+        try:
+            with process.stdin:
+                process.stdin.write(order.encode() + b"\n")
+        except OSError:  # it has died
+            _end(process)
+            return None
+        return process
+
+    def close(self) -> None:
+        """End the one that waits."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
