@@ -7,6 +7,9 @@ Without a GPU it measures the CPU part and says what waits. Kernels alone are ti
 the device, between two events with LAUNCHES calls in between, for ours and for the peers alike: one call
 alone would be timed with its way from Python to the device. Inputs rotate, so that no cache holds them. A
 tick is timed from host memory to probabilities, in batches of the product's own size and in one of all.
+
+No row takes much longer than LONGEST_S, so --rounds 1000 ends in some three minutes. Each part is printed
+when it is measured, and the result file written anew after it: a run that is cut off keeps what it has.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,6 +51,9 @@ HOP_NS = 100_000_000
 LAUNCHES = 1 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else 16
 NVDEC = DecodeConfig(hwaccel="cuda", audio=False)
 Rows = list[dict[str, Any]]
+LONGEST_S, LEAST = 5.0, 5
+"""Rounds of a row end after so many seconds, but not before so many rounds."""
+PEERS = "Rows of torchaudio, torch and CuPy are the peers: the same work, checked and timed as ours is."
 
 
 def picture(width: int, height: int, seed: int) -> Picture:
@@ -61,6 +68,15 @@ def row(case: str, name: str, milliseconds: list[float], **more: Any) -> dict[st
             "p95": timing.p95, "p99": timing.p99, "max": timing.max} | more  # fmt: skip
 
 
+def turns(rounds: int, longest_s: float = LONGEST_S, least: int = LEAST) -> Iterator[int]:
+    """The numbers of the rounds: fewer where together they take too long."""
+    end = time.perf_counter() + longest_s
+    for turn in range(rounds):
+        if turn >= least and time.perf_counter() > end:
+            return
+        yield turn
+
+
 def on_device(stream: Any, calls: list[Callable[[], Any]], rounds: int) -> list[float]:
     """Milliseconds of a call on the device: LAUNCHES of them between two events, divided."""
     from numba import cuda
@@ -69,7 +85,7 @@ def on_device(stream: Any, calls: list[Callable[[], Any]], rounds: int) -> list[
         call()
     start, stop = cuda.event(), cuda.event()
     taken = []
-    for turn in range(rounds):
+    for turn in turns(rounds):
         start.record(stream)
         for launch in range(LAUNCHES):
             calls[(turn + launch) % len(calls)]()
@@ -83,7 +99,7 @@ def on_host(call: Callable[[], Any], rounds: int) -> list[float]:
     """Milliseconds of each call that returns when its result is there."""
     call()
     taken = []
-    for _ in range(rounds):
+    for _ in turns(rounds):
         begin = time.perf_counter()
         call()
         taken.append(1e3 * (time.perf_counter() - begin))
@@ -194,7 +210,7 @@ def cupy_rows(case: str, hosts: list[np.ndarray], rounds: int) -> Rows:
     stream = cp.cuda.get_current_stream()
     start, stop = cp.cuda.Event(), cp.cuda.Event()
     taken = []
-    for turn in range(rounds + 3):
+    for turn in turns(rounds + 3, least=LEAST + 3):
         start.record(stream)
         for launch in range(LAUNCHES):
             convert(inputs[(turn + launch) % len(inputs)])
@@ -210,7 +226,7 @@ def torch_times(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
     for call in calls * 3:
         call()
     taken = []
-    for turn in range(rounds):
+    for turn in turns(rounds):
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         for launch in range(LAUNCHES):
@@ -313,7 +329,7 @@ def bench_full_tick(streams: int, max_batch: int, rounds: int, device: str) -> R
         if answers != streams:
             raise SystemExit("a stream has no answer")
 
-    for _ in range(5):
+    for _ in turns(5, longest_s=1.0, least=2):
         tick()
     taken = on_host(tick, rounds)
     per_second = streams * 1e3 / statistics.median(taken)
@@ -386,32 +402,57 @@ def check(what: str, got: np.ndarray, expected: np.ndarray, bound: float) -> Non
         raise SystemExit(f"{what}: wrong result, off by {np.abs(got - expected).max()}")
 
 
+class Results:
+    """What has been measured: printed at once, and in the result file after each part."""
+
+    def __init__(self, gpu: str | None) -> None:
+        """gpu: the name of what is measured, or why there is none; None writes no file."""
+        self._rows: Rows = []
+        self._gpu = gpu
+
+    def add(self, rows: Rows) -> None:
+        print(report.table(rows))
+        for each in rows:
+            if "share_of_copy" in each:
+                print(f"  streamfuse: {100 * each['share_of_copy']:.0f} % of the copy's bytes per second")
+        self._rows += rows
+        self.write(complete=False)
+
+    def write(self, *, complete: bool) -> None:
+        if self._gpu is not None:
+            report.write("cuda", self._rows, {"gpu": self._gpu, "complete": complete})
+
+
+def bench_gpu(results: Results, rounds: int, smoke: bool) -> None:
+    """In the order of what is missed most where the run is cut off."""
+    limit, found = copy_bandwidth(1 if smoke else 1024, rounds)
+    results.add(found)
+    results.add(bench_mfcc(1 if smoke else 1024, rounds, limit))
+    results.add(bench_frames(1 if smoke else 256, *((16, 12) if smoke else (1920, 1080)), rounds, limit))
+    small, large = Recording(64, 48, 30, 10, 100_000), Recording(1920, 1080, 30, 20, 8_000_000)
+    results.add(bench_nvdec(small, 300, 1) if smoke else bench_nvdec(large, 3, min(rounds, 5)))
+    for streams in (1,) if smoke else (1, 16, 64, 256, 1024):
+        results.add(bench_tick(streams, rounds))
+        for max_batch in sorted({min(streams, ModelConfig().max_batch), streams}):
+            results.add(bench_full_tick(streams, max_batch, rounds, "cpu" if smoke else "cuda"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=1000, help="at most, of each row")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does every line run?")
     options = parser.parse_args()
     rounds, smoke = (1, True) if options.smoke else (options.rounds, False)
-    rows = bench_cpu(2 if smoke else 1024, min(rounds, 50))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # into a file or a pipe too
     missing = cuda_missing()
+    results = Results(None if smoke else missing or gpu_name())
+    results.add(bench_cpu(2 if smoke else 1024, min(rounds, 50)))
     if missing is None:
-        limit, found = copy_bandwidth(1 if smoke else 1024, rounds)
-        rows += found + bench_mfcc(1 if smoke else 1024, rounds, limit)
-        rows += bench_frames(1 if smoke else 256, *((16, 12) if smoke else (1920, 1080)), rounds, limit)
-        small, large = Recording(64, 48, 30, 10, 100_000), Recording(1920, 1080, 30, 20, 8_000_000)
-        rows += bench_nvdec(small, 300, 1) if smoke else bench_nvdec(large, 3, min(rounds, 5))
-        for streams in (1,) if smoke else (1, 16, 64, 256, 1024):
-            rows += bench_tick(streams, rounds)
-            for max_batch in sorted({min(streams, ModelConfig().max_batch), streams}):
-                rows += bench_full_tick(streams, max_batch, rounds, "cpu" if smoke else "cuda")
-    print(report.table(rows))
-    for each in rows:
-        if "share_of_copy" in each:
-            print(f"  {each['case']}: {100 * each['share_of_copy']:.0f} % of the copy's bytes per second")
-    if missing is not None:
+        print(f"\n{PEERS}")
+        bench_gpu(results, rounds, smoke)
+    else:
         print(f"\nThe GPU part waits: {missing}")
-    if not smoke:
-        print(report.write("cuda", rows, {"gpu": missing or gpu_name()}).name)
+    results.write(complete=missing is None)
 
 
 if __name__ == "__main__":

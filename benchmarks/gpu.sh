@@ -2,6 +2,8 @@
 # Everything that waits for a GPU, in the order of what matters: is it right, is it clean, is it fast.
 #
 #   bash benchmarks/gpu.sh [PYTHON]          with streamfuse[dev] installed; compute-sanitizer where it is there
+#
+# The last part takes some three minutes, and writes what it has measured part by part.
 set -u
 cd "$(dirname "$0")/.."
 python=${1:-python}

@@ -21,7 +21,7 @@ from streamfuse.model.spec import ModelSpec
 from streamfuse.services.decoding import DECODE_NS, DecodeService
 from streamfuse.services.keeping import Keeping
 from streamfuse.services.loop import Reporter, Stop, serve
-from streamfuse.services.process import CpuAllowance, confine, load_run, run
+from streamfuse.services.process import DECODE_MEMORY, CpuAllowance, confine, load_run, run
 from streamfuse.services.reader import Reader
 from streamfuse.services.recorded_decode import serve_recording
 from streamfuse.services.sessions import LiveSessions, SessionNumbers
@@ -106,6 +106,12 @@ def _open(source: Source, own: RunConfig, spec: ModelSpec, clock: Clock, keeping
     return decoder
 
 
+def _memory_of(config: RunConfig, name: str) -> int | None:
+    # CUDA reserves more addresses than the GPU has memory, and does not start where it may not.
+    on_gpu = name in config.sources and config.of(name).decode.hwaccel != "none"
+    return None if on_gpu else DECODE_MEMORY
+
+
 def main(arguments: argparse.Namespace) -> None:
     stop = Stop()
     config = load_run(arguments.config)
@@ -116,7 +122,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     with reporter.last_words(), EndpointLock(f"ipc://{config.run_dir}/decode-{quote(name, safe='')}").held():
         reporter.report("starting")
-        confine()
+        confine(_memory_of(config, name))
         if config.mode == "recorded":
             serve_recording(config, name, wire, reporter, stop)
         else:

@@ -138,11 +138,15 @@ def exit_code(error: StreamfuseError) -> int:
     return EXIT_FAILED
 
 
-def confine(memory: int = DECODE_MEMORY) -> None:
-    """Take from the process that decodes what it does not need: files, memory, new rights, core dumps."""
+def confine(memory: int | None = DECODE_MEMORY) -> None:
+    """Take from the process that decodes what it does not need: files, memory, new rights, core dumps.
+
+    memory  bytes of address space; None: as many as it wants
+    """
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_NOFILE, DECODE_FILES)
-    _lower(resource.RLIMIT_AS, memory)
+    if memory is not None:
+        _lower(resource.RLIMIT_AS, memory)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 

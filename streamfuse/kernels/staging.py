@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-# Few cameras are a small grid, and rightly; numba would advise more of them at every first launch.
-warnings.filterwarnings("ignore", message=r"Grid size \d+ will likely result in GPU under-utilization")
+# Few cameras are a small grid, and rightly; numba would advise more of them at every first launch. It may
+# begin with the escapes that make it bold on a terminal, once or twice.
+warnings.filterwarnings(
+    "ignore", message=r"(\x1b\[[\d;]*m)*Grid size \d+ will likely result in GPU under-utilization"
+)
 
 I32 = npt.NDArray[np.int32]
 _SMALLEST = 1 << 14

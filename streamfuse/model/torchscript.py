@@ -65,7 +65,10 @@ def prepare_process(threads: int) -> None:
     No fuser on CUDA: the plain executor's fails at a split of the last dimension, as an LSTM's, and makes
     kernels that read misaligned memory (torch 2.11 on an H200); a recorded graph has no launches to save.
     Float32 on CUDA is float32: TF32 keeps 10 bits of 23, and the CPU's answers would not be met.
+    No word about an LSTM's weights on CUDA: they are constants of a frozen program, one tensor each, which
+    flatten_parameters() does not reach; cuDNN gathers them at each call, which a recorded graph does too.
     """
+    warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
     torch.set_num_threads(threads)
     with suppress(RuntimeError):  # it may be set only once, before the first parallel work
         torch.set_num_interop_threads(1)

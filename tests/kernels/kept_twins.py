@@ -177,7 +177,7 @@ def test_memory_of_a_picture_is_kept_until_its_copy_is_done_and_no_longer_than_t
     for seed in (1, 2):
         batch.run([random_picture(22, 14, "nv12", seed=seed)], [0], out)
     gc.collect()
-    assert alive() is None
+    assert alive() is None, [type(holder) for holder in gc.get_referrers(alive())]
 
 
 def test_rows_that_do_not_begin_with_words_are_refused() -> None:

@@ -104,3 +104,21 @@ print(choose_device("auto"), "numba" in sys.modules)
 """
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["cpu", "False"]
+
+
+@pytest.mark.parametrize("bold", ["", "\x1b[1m", "\x1b[1m\x1b[1m"])
+def test_advice_to_launch_larger_grids_is_not_given_to_users(bold: str) -> None:
+    """numba makes it bold on some terminals; what else it has to say is said."""
+    pytest.importorskip("numba_cuda")
+    program = """
+import sys, warnings
+from numba.cuda.core.errors import NumbaPerformanceWarning
+import streamfuse.kernels.staging
+bold = sys.argv[1]
+message = "Grid size 4 will likely result in GPU under-utilization due to low occupancy."
+warnings.warn(NumbaPerformanceWarning(bold + message + bold))
+warnings.warn(NumbaPerformanceWarning(bold + "Host array used in CUDA kernel" + bold))
+"""
+    command = [sys.executable, "-c", program, bold]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Grid size" not in told.stderr and "Host array used" in told.stderr

@@ -289,6 +289,16 @@ def test_float32_on_cuda_is_no_tf32(good: Path) -> None:
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
+def test_cudnns_word_about_an_lstms_weights_is_not_given_to_users() -> None:
+    """Nobody who runs a model can do anything about it."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torchscript.prepare_process(1)
+        warnings.warn("RNN module weights are not part of single contiguous chunk of memory.", stacklevel=1)
+        warnings.warn("another word", stacklevel=1)
+    assert [str(each.message) for each in told] == ["another word"]
+
+
 def test_threads_are_one_unless_asked(good: Path) -> None:
     before = torch.get_num_threads()
     try:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from streamfuse.config import LabelConfig, SourceConfig
+from streamfuse.config import DecodeConfig, LabelConfig, SourceConfig
 from streamfuse.labels.lines import label_line
 from streamfuse.media.source import parse_source
 from streamfuse.model.runtime import load_model
 from streamfuse.pipeline.recorded import process_source
+from streamfuse.services.process import DECODE_MEMORY
 from streamfuse.sinks import open_file_sinks
 from streamfuse.types import Label
 from tests.clips import Clip
@@ -241,6 +242,26 @@ def test_decode_process_is_confined_and_the_run_directory_is_its_owners_alone(li
     assert "libtorch" not in (proc / "maps").read_text()
     for path in live.folder.rglob("*"):
         assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
+
+
+@pytest.mark.parametrize("hwaccel", ["none", "cuda"])
+@pytest.mark.parametrize("mode", ["recorded", "live"])
+def test_addresses_are_limited_but_for_a_process_that_decodes_on_a_gpu(
+    clips: dict[str, Path], tiny_model: Path, tmp_path: Path, mode: str, hwaccel: str
+) -> None:
+    """CUDA reserves more of them than the GPU has memory; every other limit stays."""
+    own = DecodeConfig(hwaccel=hwaccel, hwaccel_fallback=True)
+    path, output = (PATTERN, None) if mode == "live" else (str(clips["plain"]), str(tmp_path / "cam"))
+    with a_run(mode, tiny_model, {"cam": SourceConfig(input=path, output=output, decode=own)}) as run:
+        run.start("decode", "cam")
+        proc = Path(f"/proc/{run.processes['decode cam'].pid}")
+        run.until(lambda: run.state("decode cam") not in ("", "starting"), "it has begun")
+        limits = {line[:26].strip(): line[26:].split() for line in (proc / "limits").read_text().splitlines()}
+        assert limits["Max address space"][0] == ("unlimited" if hwaccel == "cuda" else str(DECODE_MEMORY))
+        assert limits["Max open files"][:2] == ["256", "256"]
+        assert limits["Max core file size"][:2] == ["0", "0"]
+        assert limits["Max cpu time"][0] != "unlimited"
+        assert "NoNewPrivs:\t1" in (proc / "status").read_text()
 
 
 def test_services_die_with_their_supervisor(live: Run) -> None:
