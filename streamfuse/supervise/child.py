@@ -58,6 +58,7 @@ class Child:
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
                 self.log.replace(self.log.with_suffix(".log.1"))
             with self.log.open("ab") as log:
+                self._begin = log.tell()
                 given = reserve.give(role.argv, self.log, told) if role.reserved and reserve else None
                 # A session of its own: Ctrl-C goes to the supervisor alone, which stops it in order.
                 self._process = given or subprocess.Popen(
@@ -93,7 +94,7 @@ class Child:
     def last_words(self) -> str:
         """The last line it wrote, for the message about its end."""
         with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            log.seek(max(self._begin, self.log.stat().st_size - TAIL_BYTES))  # not those of one before it
             lines = log.read().decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("streamfuse: ") if lines else ""
 

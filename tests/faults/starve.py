@@ -48,7 +48,9 @@ def install_from_environment() -> None:
     path, start = Path(switch), threading.Thread.start
 
     def start_unless_starved(thread: threading.Thread) -> None:
-        if path.exists() and all(word in sys.orig_argv for word in words):
+        # As the kernel shows it: a reserve gets another when it becomes the one that is meant.
+        command = Path("/proc/self/cmdline").read_text().replace("\0", " ").split()
+        if path.exists() and all(word in command for word in words):
             raise RuntimeError("can't start new thread")  # as CPython says it
         start(thread)
 

@@ -42,6 +42,20 @@ def test_supervisor_restarts_a_killed_process(bench: Bench) -> None:
     assert "killed by SIGKILL" in bench.notices[1].text
 
 
+def test_words_of_the_process_before_it_are_not_said_of_one_that_dies_without_any(bench: Bench) -> None:
+    flag = bench.folder / "second"
+    script = f"""
+report(0)
+if os.path.exists({str(flag)!r}): os.kill(os.getpid(), signal.SIGKILL)
+open({str(flag)!r}, "w").close()
+sys.exit("out of luck")
+"""
+    supervisor = bench.supervise(bench.role("decode", script, WatchLimits(restarts=1)))
+    supervisor.run(bench.should_stop)
+    lost = [notice.text for notice in bench.notices if notice.kind == "lost"]
+    assert lost == ["exit code 1: out of luck", "killed by SIGKILL"]
+
+
 @pytest.mark.parametrize("ailment", ["stopped", "hung"])
 def test_supervisor_kills_and_restarts_what_makes_no_progress(bench: Bench, ailment: str) -> None:
     flag = bench.folder / "second"
