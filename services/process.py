@@ -49,9 +49,9 @@ def command(service: str, config: Path, name: str = "", *, standby: bool = False
     return [*argv, "--standby"] if standby else argv
 
 
-def reserve_command() -> list[str]:
+def reserve_command(run_dir: Path) -> list[str]:
     """The command line of the process that becomes decode or publish when one of them dies."""
-    return [sys.executable, "-m", "streamfuse.services.reserve"]
+    return [sys.executable, "-m", "streamfuse.services.reserve", str(run_dir)]
 
 
 def environment() -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Loads what decode and publish need, waits for one line of JSON, and becomes the service that it names.
 
-python -m streamfuse.services.reserve
+python -m streamfuse.services.reserve RUN_DIR
 
 {"argv": the command line of a service, "log": its log, "env": what it is told beside its environment}.
-It ends with the supervisor that started it.
+RUN_DIR is for whoever looks at the processes. It ends with the supervisor that started it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from setproctitle import setproctitle
+from setproctitle import setproctitle, setthreadtitle
 
 from streamfuse.services import decode, publish
 
@@ -25,16 +26,22 @@ def main() -> None:
     if not line:
         return
     order = json.loads(line)
-    with open(order["log"], "ab", buffering=0) as log:  # noqa: PTH123  as the supervisor does for a new one
+    with Path(order["log"]).open("ab") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
     os.environ.update(order["env"])
     argv: list[str] = order["argv"]
-    # Whoever looks at the processes sees which camera's this is, as of one that was started for it.
-    setproctitle(" ".join(argv))
+    _be_called(argv)
     at = argv.index("-m") + 1
     sys.argv = argv[at:]
     BEGIN[argv[at]]()
+
+
+def _be_called(argv: list[str]) -> None:
+    """Whoever looks at the processes sees which camera's this is, as of one that was started for it."""
+    name = Path("/proc/self/comm").read_text().strip()
+    setproctitle(" ".join(argv))
+    setthreadtitle(name)  # the name too has become the title
 
 
 if __name__ == "__main__":

@@ -133,7 +133,8 @@ def reserve_of(config: RunConfig) -> Reserve | None:
     """What takes the place of a decode or publish process that dies, as the spare does of analyze."""
     if not _has_reserve(config):
         return None
-    return Reserve(reserve_command(), environment(), Path(config.run_dir) / "logs")
+    folder = Path(config.run_dir)
+    return Reserve(reserve_command(folder), environment(), folder / "logs")
 
 
 def _has_reserve(config: RunConfig) -> bool:

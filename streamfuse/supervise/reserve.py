@@ -11,8 +11,8 @@ from pathlib import Path
 from streamfuse.clock import SYSTEM, Clock
 from streamfuse.types import NS
 
-PAUSE_NS = 10 * NS
-"""Between two starts: one that cannot load is not tried all the time."""
+PAUSE_NS, LONGEST_PAUSE_NS = 10 * NS, 600 * NS
+"""From one start to the next, where the first one ended by itself; twice as long each time."""
 
 
 class Reserve:
@@ -27,17 +27,20 @@ class Reserve:
     ) -> None:
         self._argv, self._env, self._log, self._clock = list(argv), env, logs / "reserve.log", clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._next_ns = 0
+        self._next_ns, self._pause_ns = 0, PAUSE_NS
 
-    def keep(self) -> None:
-        """See to it that one is there; where none can be started, processes start as they would without."""
-        if self._process is not None and self._process.poll() is None:
+    def keep(self, *, start: bool = True) -> None:
+        """Bury one that has ended; with `start`, see to it that one is there. Where none can be started,
+        processes start as they would without.
+        """
+        if self._process is not None:
+            if self._process.poll() is None:
+                return
+            self.close()
+            self._next_ns = self._clock.monotonic_ns() + self._pause_ns
+            self._pause_ns = min(2 * self._pause_ns, LONGEST_PAUSE_NS)
+        if not start or self._clock.monotonic_ns() < self._next_ns:
             return
-        now_ns = self._clock.monotonic_ns()
-        if now_ns < self._next_ns:
-            return
-        self.close()
-        self._next_ns = now_ns + PAUSE_NS
         with contextlib.suppress(OSError), self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._argv,
@@ -55,7 +58,6 @@ class Reserve:
         process, self._process = self._process, None
         if process is None:
             return None
-        self._next_ns = 0
         order = json.dumps({"argv": list(argv), "log": str(log), "env": dict(env)})
         assert process.stdin is not None
         try:
@@ -64,6 +66,7 @@ class Reserve:
         except OSError:  # it has died
             _end(process)
             return None
+        self._pause_ns = PAUSE_NS
         return process
 
     def close(self) -> None:

@@ -22,9 +22,9 @@ LISTENING_NS = NS
 under way, or was lost, and comes again within half a second: a reader that was killed instead would leave the
 others waiting for its last word."""
 LOOK_NS = 100 * MS
-LAST_WORD_NS, LAST_WORD_LOOKS = 20 * MS, 10
-"""How long, and how often, the last report of a process that has ended is waited for: on a busy machine its
-end is seen before what it said."""
+LAST_WORD_NS = 200 * MS
+"""How long the last report of a process that has ended is waited for: on a busy machine its end is seen
+before what it said."""
 LAST_STATES = frozenset({"done", "failed", "refused"})
 
 FINAL_CODES = {2, 3, 4, 5, 6}
@@ -66,6 +66,10 @@ class Slot:
     @property
     def over(self) -> bool:
         return self.watch.state in ("finished", "given up")
+
+    @property
+    def has_said_last(self) -> bool:
+        return self.report is not None and self.report.state in LAST_STATES
 
     @property
     def is_loading(self) -> bool:
@@ -167,8 +171,9 @@ class Supervisor:
             self._begin_stop(now_ns)
         for slot in list(self.slots):
             self._look(slot, now_ns)
-        if self.reserve is not None and not self.stopping and not any(s.is_loading for s in self.slots):
-            self.reserve.keep()  # not before: it would take from them what they load with
+        if self.reserve is not None:
+            # What loads it would take from those that do.
+            self.reserve.keep(start=not self.stopping and not any(slot.is_loading for slot in self.slots))
         self._read(LOOK_NS)
 
     def _read(self, timeout_ns: int) -> None:
@@ -181,14 +186,14 @@ class Supervisor:
 
     def _begin_stop(self, now_ns: int) -> None:
         self._stop_at_ns = now_ns + STOP_NS
-        if self.reserve is not None:
-            self.reserve.close()
         for slot in self.slots:
             if slot.child is None:
                 if not slot.over:
                     slot.watch.finished()
             elif slot.leave_by_ns is None:  # it was asked: a second time would mean at once
                 slot.child.ask_to_stop()
+        if self.reserve is not None:
+            self.reserve.close()
 
     def _take(self, report: Progress, now_ns: int) -> None:
         for slot in self.slots:
@@ -260,10 +265,10 @@ class Supervisor:
 
     def _ended(self, slot: Slot, code: int, now_ns: int) -> None:
         self._read(0)  # its last report was sent before it went
-        for _ in range(LAST_WORD_LOOKS if code >= 0 else 0):  # one that was killed had no time for it
-            if slot.report is not None and slot.report.state in LAST_STATES:
-                break
-            self._read(LAST_WORD_NS)
+        until_ns = self.clock.monotonic_ns() + LAST_WORD_NS
+        # One that was killed had no time for it. Other ports end a wait early.
+        while code >= 0 and not slot.has_said_last and (left_ns := until_ns - self.clock.monotonic_ns()) > 0:
+            self._read(left_ns)
         words = slot.child.last_words() if slot.child is not None else ""
         slot.child, slot.exit_code = None, code
         if slot.leave_by_ns is not None and self._stop_at_ns is None:

@@ -135,11 +135,32 @@ def test_reserve_takes_the_place_of_one_that_dies_and_another_stands_by(
         run.until(lambda n=source: run.labels(n)[-1]["tick"] > 10, f"a second of {source}")
     session, mark, began_ns = run.session("left"), len(run.lines), SYSTEM.monotonic_ns()
     run.child(service, name).kill()
+    others = {} if service == "decode" else {"right": run.session("right")}
     back_ns = run.until(lambda: run.first_label_ns("left", mark, session), "labels of left again")
     print(f"{service} killed: labels again after {(back_ns - began_ns) / NS:.2f} s, from the reserve")
+    for other, before in others.items():
+        run.until(lambda n=other, s=before: run.first_label_ns(n, mark, s), f"labels of {other} again")
     assert run.child(service, name).pid == reserve.pid
     assert all(reserve.pid != other.pid for other in run.until(lambda: reserves(run), "another reserve"))
-    assert f"--source {name}" in " ".join(reserve.cmdline()) or not name
+
+
+def test_one_from_the_reserve_is_as_one_that_was_started(run: LiveRun) -> None:
+    """What the kernel shows of it: the other decode process was started as any."""
+    ours, other = (Path(f"/proc/{run.child('decode', name).pid}") for name in ("left", "right"))
+    for name in ("comm", "limits"):
+        lines = [
+            [x for x in (proc / name).read_text().splitlines() if "cpu time" not in x]
+            for proc in (ours, other)
+        ]
+        assert lines[0] == lines[1]
+    assert (ours / "fd/0").readlink() == (other / "fd/0").readlink() == Path("/dev/null")
+    # 1 and 2 belong to logs of their own; 2 is a pipe to the guard over it.
+    assert (ours / "fd/1").readlink() == run.run_dir / "logs" / "decode-left.log"
+    status = [dict(x.split(":", 1) for x in (p / "status").read_text().splitlines()) for p in (ours, other)]
+    for name in ("Umask", "NoNewPrivs", "SigIgn", "SigCgt", "SigBlk"):
+        assert status[0][name] == status[1][name], name
+    words = [(proc / "cmdline").read_text().replace("\0", " ").strip() for proc in (ours, other)]
+    assert words[0] == words[1].replace("--source right", "--source left")
 
 
 def test_every_event_that_began_has_ended_or_goes_on(run: LiveRun, folder: Path) -> None:

@@ -26,7 +26,7 @@ def test_sources_lost_again_and_again_leave_nothing_behind(meter: Path, tmp_path
             "grew by 20.0 MB, aim 20",
         ),
         (replace(GOOD, after={"analyze  7": replace(HELD, handles=43)}), "40 -> 43 file descriptors"),
-        (replace(GOOD, after={"analyze  7": replace(HELD, threads=11)}), "9 -> 11 threads"),
+        (replace(GOOD, after={"analyze  7": replace(HELD, threads=12)}), "9 -> 12 threads"),
         (replace(GOOD, after={"analyze  8": HELD}), "analyze  7 was replaced"),
         (replace(GOOD, shm_after=4), "/dev/shm: 3 -> 4 entries"),
         (replace(GOOD, ticks=199), "199 ticks and 20 reconnects by the deadline, not 200 and 20"),

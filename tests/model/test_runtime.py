@@ -299,6 +299,12 @@ def test_cudnns_word_about_an_lstms_weights_is_not_given_to_users() -> None:
     assert [str(each.message) for each in told] == ["another word"]
 
 
+def test_programs_are_not_fused_on_a_gpu() -> None:
+    torch._C._jit_override_can_fuse_on_gpu(True)
+    torchscript.prepare_process(1)
+    assert not torch._C._jit_can_fuse_on_gpu()
+
+
 def test_threads_are_one_unless_asked(good: Path) -> None:
     before = torch.get_num_threads()
     try:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from streamfuse.clock import Clock
+from streamfuse.services.process import reserve_command
 from streamfuse.supervise.reserve import PAUSE_NS, Reserve
 from tests.supervise.bench import WORK, Bench, running
 
+MARK = "one-that-waits"
 BECOMES = """
 import json, os, sys
 line = sys.stdin.readline()
@@ -35,13 +39,17 @@ class Hands(Clock):
 
 def reserve(bench: Bench, script: str = BECOMES, clock: Clock | None = None) -> Reserve:
     env = {**os.environ, "REPORTS": str(bench.folder / "reports")}
-    argv = (sys.executable, "-c", script)
+    argv = (sys.executable, "-c", script, MARK)
     return Reserve(argv, env, bench.folder) if clock is None else Reserve(argv, env, bench.folder, clock)
 
 
 def waiting() -> list[psutil.Process]:
-    """The reserves that are children of this process."""
-    return [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+    """The reserves that wait for their role."""
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):  # one that has just ended
+            found += [process] if MARK in process.cmdline() else []
+    return found
 
 
 @pytest.mark.parametrize("reserved", [True, False])
@@ -53,7 +61,7 @@ def test_reserve_takes_the_place_of_a_reserved_role_that_dies(bench: Bench, rese
 
     def turn() -> None:
         pid = running(supervisor)
-        others = {p.pid for p in waiting()} - {pid}
+        others = {p.pid for p in waiting()}
         if not seen and pid is not None and others:
             seen.append(pid)
             stood_by.update(others)
@@ -75,7 +83,7 @@ def test_reserve_that_has_died_is_replaced_by_a_process_of_its_own(bench: Bench)
 
     def turn() -> None:
         pid = running(supervisor)
-        others = [p for p in waiting() if p.pid != pid]
+        others = waiting()
         if not seen and pid is not None and others:
             seen.append(pid)
             for other in others:
@@ -91,16 +99,33 @@ def test_reserve_that_has_died_is_replaced_by_a_process_of_its_own(bench: Bench)
     assert waiting() == []
 
 
-def test_one_that_cannot_load_is_not_tried_all_the_time(bench: Bench) -> None:
+def test_one_that_cannot_load_is_tried_ever_less_often(bench: Bench) -> None:
     clock, begun = Hands(), bench.folder / "begun"
     kept = reserve(bench, f"open({str(begun)!r}, 'a').write('x'); raise SystemExit(1)", clock)
-    for passed_ns, begins in ((0, 1), (PAUSE_NS - 1, 1), (1, 2)):
-        clock.now_ns += passed_ns
-        kept.keep()
+    kept.keep()
+    for pause_ns in (PAUSE_NS, 2 * PAUSE_NS, 4 * PAUSE_NS):
         assert kept._process is not None
         kept._process.wait()
-        assert len(begun.read_text()) == begins
+        begins = len(begun.read_text())
+        for passed_ns, more in ((0, 0), (pause_ns - 1, 0), (1, 1)):
+            clock.now_ns += passed_ns
+            kept.keep()
+            if more:
+                assert kept._process is not None
+                kept._process.wait()
+            assert len(begun.read_text()) == begins + more
     kept.close()
+
+
+def test_one_that_has_ended_is_buried_also_while_none_may_be_started(bench: Bench) -> None:
+    kept = reserve(bench)
+    kept.keep()
+    (process,) = waiting()
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    kept.keep(start=False)
+    assert not psutil.pid_exists(process.pid)
+    assert waiting() == []
 
 
 def test_none_is_given_before_one_is_kept_and_none_is_left_after_close(bench: Bench, tmp_path: Path) -> None:
@@ -114,12 +139,8 @@ def test_none_is_given_before_one_is_kept_and_none_is_left_after_close(bench: Be
     assert waiting() == []
 
 
-def test_process_ends_without_a_line(bench: Bench) -> None:
+def test_process_of_the_product_ends_without_a_line(bench: Bench) -> None:
     """As where its supervisor has ended."""
-    kept = reserve(bench)
-    kept.keep()
-    (process,) = waiting()
-    assert kept._process is not None and kept._process.stdin is not None
-    kept._process.stdin.close()
-    process.wait(60)
-    kept.close()
+    command = reserve_command(bench.folder)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
