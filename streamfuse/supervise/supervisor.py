@@ -172,8 +172,9 @@ class Supervisor:
         for slot in list(self.slots):
             self._look(slot, now_ns)
         if self.reserve is not None:
-            # What loads it would take from those that do.
-            self.reserve.keep(start=not self.stopping and not any(slot.is_loading for slot in self.slots))
+            # It would take from those that load what they load with; a spare takes longer, and can wait.
+            loads = any(slot.is_loading and not slot.role.spare for slot in self.slots)
+            self.reserve.keep(start=not self.stopping and not loads)
         self._read(LOOK_NS)
 
     def _read(self, timeout_ns: int) -> None:
