@@ -19,7 +19,7 @@ class Targets:
     """Seconds and bytes; times are multiplied by `slack` on a machine with other work."""
 
     process_back_s: float = 2.0
-    """A dead decode or publish process, from its end to the next label."""
+    """A dead decode or publish process, from its end to the next label, less what opening its camera takes."""
     analyzer_back_s: float = 6.0
     """Two seconds where a spare is warm; a second death within its warm-up takes a whole start."""
     stall_noticed_s: float = 3.5
@@ -48,6 +48,7 @@ class Fault:
     noticed_s  the source is said to be away; of a process: it is gone, by itself or by the supervisor's hand
     healed_s   the camera is made to work again, there is room on the disk
     back_s     the first label of a new session
+    opening_s  what opening the camera of a decode process takes, whoever does it: measured before the run
     """
 
     at_s: float
@@ -56,6 +57,7 @@ class Fault:
     noticed_s: float | None = None
     healed_s: float | None = None
     back_s: float | None = None
+    opening_s: float = 0.0
 
     @property
     def noticing_s(self) -> float | None:
@@ -63,10 +65,10 @@ class Fault:
 
     @property
     def return_s(self) -> float | None:
-        """From the camera's return, or from the end of the process, to the first label."""
+        """From the camera's return, or from the end of the process, to the first label, less opening_s."""
         if self.back_s is None:
             return None
-        return self.back_s - (self.healed_s or self.noticed_s or self.at_s)
+        return max(0.0, self.back_s - (self.healed_s or self.noticed_s or self.at_s) - self.opening_s)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.target} at {self.at_s:.0f} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ class Nemesis:
 
     begin    starts the run again, in the same place, after all of it was killed
     full     the file that makes the disk of the run's outputs full
+    opening  seconds that opening each camera takes
     machine  a third of it is done to the whole run, its disk or its clock
     """
 
@@ -55,6 +56,7 @@ class Nemesis:
     proxies: dict[str, Proxy]
     clock: WallClock
     full: Path
+    opening: Mapping[str, float]
     rng: random.Random
     say: Callable[[str], None]
     machine: bool = False
@@ -91,14 +93,17 @@ class Nemesis:
         service, _, name = target.partition(" ")
         names = (name,) if name else CAMERAS
         sessions, mark = {n: self._session(n) for n in names}, len(self.run.lines)
-        fault = Fault(self.now_s(), kind, target)
+        fault = Fault(self.now_s(), kind, target, opening_s=self.opening.get(name, 0.0))
         victim = self.run.child(service, name)
         afflict(victim, kind)
         self._wait(lambda: is_dead(victim), f"{fault}: is noticed")
         fault = replace(fault, noticed_s=self.now_s())
-        for one in names:
+        # The others may be between two of their clips: they come back, but say nothing of how soon.
+        for one in sorted(names, key=lambda n: n != ENDLESS):
             self._wait(lambda n=one: self.run.first_label_ns(n, mark, sessions[n]), f"{fault}: {one}")
-        return replace(fault, back_s=self.now_s())
+            if fault.back_s is None:
+                fault = replace(fault, back_s=self.now_s())
+        return fault
 
     def _camera(self, kind: str, name: str) -> Fault:
         session, proxy = self._session(name), self.proxies[name]
