@@ -19,7 +19,7 @@ class Targets:
     """Seconds and bytes; times are multiplied by `slack` on a machine with other work."""
 
     process_back_s: float = 2.0
-    """A dead decode or publish process, from its end to the next label, less what opening its camera takes."""
+    """A dead decode or publish process, from its end to the next label, less the opening of its camera."""
     analyzer_back_s: float = 6.0
     """Two seconds where a spare is warm; a second death within its warm-up takes a whole start."""
     stall_noticed_s: float = 3.5
