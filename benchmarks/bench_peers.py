@@ -5,8 +5,8 @@
 The job: a 360p30 H.264 + AAC camera in real time (MPEG-TS over HTTP, by its own schedule), one answer
 of the same network (peers/network.py, equal outputs, checked first) for every 100 ms of media.
 
-    ours  streamfuse run: decode, analyze (and its warm spare) and publish processes, the network stepped
-    lean  ours without the spare (live.spare: false): less memory, slower to recover from a crash
+    ours  streamfuse run: decode, analyze (and its warm spare), publish and the reserve, the network stepped
+    lean  ours without what stands by (live.spare: false): less memory, slower to recover from a crash
     a     OpenCV + librosa + eager torch, sliding window          peers/opencv_librosa.py
     b     PyAV + torchaudio + frozen TorchScript, one process     peers/pyav_torchscript.py
     b1    as b, but our model file stepped with its state: only the way of the media differs from ours
