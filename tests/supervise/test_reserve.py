@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import pytest
 
 from streamfuse.clock import Clock
 from streamfuse.services.process import reserve_command
@@ -52,41 +51,18 @@ def waiting() -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("reserved", [True, False])
-def test_reserve_takes_the_place_of_a_reserved_role_that_dies(bench: Bench, reserved: bool) -> None:
-    kept = reserve(bench)
-    supervisor = bench.supervise(bench.role("decode", WORK, reserved=reserved), reserve=kept)
+def who_follows(bench: Bench, *, reserved: bool = True, reserve_dies: bool = False) -> bool:
+    """Kill the process of a role beside a reserve; whether its follower is the one that stood by."""
+    supervisor = bench.supervise(bench.role("decode", WORK, reserved=reserved), reserve=reserve(bench))
     seen: list[int] = []
     stood_by: set[int] = set()
 
     def turn() -> None:
-        pid = running(supervisor)
-        others = {p.pid for p in waiting()}
+        pid, others = running(supervisor), waiting()
         if not seen and pid is not None and others:
             seen.append(pid)
-            stood_by.update(others)
-            os.kill(pid, signal.SIGKILL)
-        elif seen and pid is not None and pid not in seen:
-            seen.append(pid)
-        bench.stop = len(seen) == 2
-
-    supervisor.run(bench.should_stop, turn)
-    assert bench.kinds() == ["started", "lost", "restarted", "done"]
-    assert (seen[1] in stood_by) is reserved
-    assert waiting() == []
-
-
-def test_reserve_that_has_died_is_replaced_by_a_process_of_its_own(bench: Bench) -> None:
-    kept = reserve(bench)
-    supervisor = bench.supervise(bench.role("decode", WORK, reserved=True), reserve=kept)
-    seen: list[int] = []
-
-    def turn() -> None:
-        pid = running(supervisor)
-        others = waiting()
-        if not seen and pid is not None and others:
-            seen.append(pid)
-            for other in others:
+            stood_by.update(other.pid for other in others)
+            for other in others if reserve_dies else []:
                 other.kill()
                 other.wait()
             os.kill(pid, signal.SIGKILL)
@@ -97,6 +73,19 @@ def test_reserve_that_has_died_is_replaced_by_a_process_of_its_own(bench: Bench)
     supervisor.run(bench.should_stop, turn)
     assert bench.kinds() == ["started", "lost", "restarted", "done"]
     assert waiting() == []
+    return seen[1] in stood_by
+
+
+def test_reserve_takes_the_place_of_a_reserved_role_that_dies(bench: Bench) -> None:
+    assert who_follows(bench)
+
+
+def test_reserve_takes_no_other_place(bench: Bench) -> None:
+    assert not who_follows(bench, reserved=False)
+
+
+def test_reserve_that_has_died_is_replaced_by_a_process_of_its_own(bench: Bench) -> None:
+    assert not who_follows(bench, reserve_dies=True)
 
 
 def test_one_that_cannot_load_is_tried_ever_less_often(bench: Bench) -> None:
