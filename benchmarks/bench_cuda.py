@@ -397,9 +397,13 @@ def gpu_name() -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
+class WrongResult(Exception):
+    """What was to be timed is wrong: nothing is told of how long it takes."""
+
+
 def check(what: str, got: np.ndarray, expected: np.ndarray, bound: float) -> None:
     if not np.abs(got - expected).max() <= bound:  # NaN is no agreement
-        raise SystemExit(f"{what}: wrong result, off by {np.abs(got - expected).max()}")
+        raise WrongResult(f"{what}: wrong result, off by {np.abs(got - expected).max()}")
 
 
 class Results:
@@ -409,6 +413,15 @@ class Results:
         """gpu: the name of what is measured, or why there is none; None writes no file."""
         self._rows: Rows = []
         self._gpu = gpu
+        self.wrong: list[str] = []
+
+    def measure(self, part: Callable[..., Rows], *arguments: Any) -> None:
+        """Add the rows of a part; a wrong one costs the others nothing, and the exit code tells of it."""
+        try:
+            self.add(part(*arguments))
+        except WrongResult as error:
+            print(f"\n{error}")
+            self.wrong.append(str(error))
 
     def add(self, rows: Rows) -> None:
         print(report.table(rows))
@@ -420,21 +433,23 @@ class Results:
 
     def write(self, *, complete: bool) -> None:
         if self._gpu is not None:
-            report.write("cuda", self._rows, {"gpu": self._gpu, "complete": complete})
+            checks = {"gpu": self._gpu, "complete": complete and not self.wrong, "wrong": self.wrong}
+            report.write("cuda", self._rows, checks)
 
 
 def bench_gpu(results: Results, rounds: int, smoke: bool) -> None:
     """In the order of what is missed most where the run is cut off."""
     limit, found = copy_bandwidth(1 if smoke else 1024, rounds)
     results.add(found)
-    results.add(bench_mfcc(1 if smoke else 1024, rounds, limit))
-    results.add(bench_frames(1 if smoke else 256, *((16, 12) if smoke else (1920, 1080)), rounds, limit))
+    results.measure(bench_mfcc, 1 if smoke else 1024, rounds, limit)
+    size = (16, 12) if smoke else (1920, 1080)
+    results.measure(bench_frames, 1 if smoke else 256, *size, rounds, limit)
     small, large = Recording(64, 48, 30, 10, 100_000), Recording(1920, 1080, 30, 20, 8_000_000)
-    results.add(bench_nvdec(small, 300, 1) if smoke else bench_nvdec(large, 3, min(rounds, 5)))
+    results.measure(bench_nvdec, *((small, 300, 1) if smoke else (large, 3, min(rounds, 5))))
     for streams in (1,) if smoke else (1, 16, 64, 256, 1024):
-        results.add(bench_tick(streams, rounds))
+        results.measure(bench_tick, streams, rounds)
         for max_batch in sorted({min(streams, ModelConfig().max_batch), streams}):
-            results.add(bench_full_tick(streams, max_batch, rounds, "cpu" if smoke else "cuda"))
+            results.measure(bench_full_tick, streams, max_batch, rounds, "cpu" if smoke else "cuda")
 
 
 def main() -> None:
@@ -453,6 +468,8 @@ def main() -> None:
     else:
         print(f"\nThe GPU part waits: {missing}")
     results.write(complete=missing is None)
+    if results.wrong:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
