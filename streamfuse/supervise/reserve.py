@@ -12,7 +12,7 @@ from streamfuse.clock import SYSTEM, Clock
 from streamfuse.types import NS
 
 PAUSE_NS, LONGEST_PAUSE_NS = 10 * NS, 600 * NS
-"""From one start to the next, where the first one ended by itself; twice as long each time."""
+"""From one start to the next, where the first one failed or ended by itself; twice as long each time."""
 
 
 class Reserve:
@@ -37,19 +37,25 @@ class Reserve:
             if self._process.poll() is None:
                 return
             self.close()
-            self._next_ns = self._clock.monotonic_ns() + self._pause_ns
-            self._pause_ns = min(2 * self._pause_ns, LONGEST_PAUSE_NS)
+            self._wait()
         if not start or self._clock.monotonic_ns() < self._next_ns:
             return
-        with contextlib.suppress(OSError), self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._argv,
-                env=self._env,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        try:
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    self._argv,
+                    env=self._env,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError:  # no memory, no handle, no folder
+            self._wait()
+
+    def _wait(self) -> None:
+        self._next_ns = self._clock.monotonic_ns() + self._pause_ns
+        self._pause_ns = min(2 * self._pause_ns, LONGEST_PAUSE_NS)
 
     def give(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
         """The process, told what to become; None where there is none. One that still loads is told all the

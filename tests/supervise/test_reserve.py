@@ -106,6 +106,19 @@ def test_one_that_cannot_load_is_tried_ever_less_often(bench: Bench) -> None:
     kept.close()
 
 
+def test_one_that_cannot_be_started_is_tried_again_after_the_pause(bench: Bench) -> None:
+    clock, program = Hands(), bench.folder / "program"
+    kept = Reserve((str(program), "-c", BECOMES, MARK), os.environ, bench.folder, clock)
+    kept.keep()
+    program.symlink_to(sys.executable)
+    kept.keep()
+    assert kept.give(["true"], bench.folder / "log", {}) is None
+    clock.now_ns += PAUSE_NS
+    kept.keep()
+    assert len(waiting()) == 1
+    kept.close()
+
+
 def test_one_that_has_ended_is_buried_also_while_none_may_be_started(bench: Bench) -> None:
     kept = reserve(bench)
     kept.keep()
